@@ -1,9 +1,11 @@
 """What is believed of a file that somebody else may have changed (row F4, and mtime, inode)."""
 
 # ruff: noqa: ASYNC240 - a test may block
+import errno
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from tests.disk.helpers import CONFIG, kept, put_piece
 from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.errors import DiskFullError
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.disk.file_stamps import (
     IN_DOUBT_NS,
@@ -165,6 +168,135 @@ async def test_f3_a_clean_stop_does_not_hide_a_file_that_changed_before(
     plan = await plan_again(store, tmp_path / "save")
     assert list(plan.verified.present()) == [0, 1, 2, 5, 6, 7]
     assert plan.to_check == [3, 4]
+
+
+def edit_piece(path: Path, offset_bytes: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset_bytes)
+        file.write(bytes(16 * 1024))
+
+
+@pytest.mark.parametrize("what", ["a piece", "blocks", "a resumed file", "a preallocated file"])
+async def test_f3_an_edit_before_our_own_write_is_noticed(
+    store: StateStore, tmp_path: Path, what: str
+) -> None:
+    """Our write changes the times of the file, too: afterwards nothing tells of the edit."""
+    config = replace(CONFIG, preallocate=what == "a preallocated file")
+    path = tmp_path / "save/payload/a"
+    async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, 0)
+        keeper.piece_written(0)
+        await keeper.flush()
+        if what in {"a piece", "blocks"}:
+            edit_piece(path, 0)
+            put_piece(storage, METAINFO, PAYLOAD, 1)
+            if what == "a piece":
+                keeper.piece_written(1)
+            else:
+                keeper.partial_written(1, 1)
+            await keeper.commit()
+            assert storage.stamps.take_doubts() == {0}
+    if what not in {"a piece", "blocks"}:
+        async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
+            await keeper.plan()
+            edit_piece(path, 0)
+            put_piece(storage, METAINFO, PAYLOAD, 1)
+            keeper.piece_written(1)
+            await keeper.close()
+            assert storage.stamps.take_doubts() == {0}
+    plan = await plan_again(store, tmp_path / "save")
+    assert not plan.verified.has(0)
+    assert 0 in plan.to_check
+
+
+async def test_f3_blocks_of_a_begun_piece_leave_the_file_its_stamp(
+    store: StateStore, tmp_path: Path
+) -> None:
+    async with kept(METAINFO, tmp_path / "save", store) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, 0)
+        keeper.piece_written(0)
+        await keeper.flush()
+        put_piece(storage, METAINFO, PAYLOAD, 1)
+        keeper.partial_written(1, 1)
+        await keeper.commit()
+        await storage.read(0, memoryview(bytearray(1)))
+        assert not storage.has_doubts(0, 1)
+        edit_piece(tmp_path / "save/payload/a", 0)
+        assert storage.has_doubts(0, 1)
+
+
+async def test_f4_a_file_that_gets_its_length_is_no_change_by_somebody_else(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks meanwhile, as before each upload, sees other times than those of the stamp."""
+    config = replace(CONFIG, preallocate=True)
+    async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, 0)
+        keeper.piece_written(0)
+        await keeper.close()
+    real = os.posix_fallocate
+    looks = []
+
+    def allocate(descriptor: int, offset: int, length: int) -> None:
+        real(descriptor, offset, length)
+        os.utime(descriptor, ns=(1, 1))  # as ext4 does of what is allocated already
+        looks.append(storage.has_doubts(0, 1))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, 1)
+        keeper.piece_written(1)
+        await keeper.commit()
+    assert looks == [False]
+    plan = await plan_again(store, tmp_path / "save")
+    assert list(plan.verified.present()) == [0, 1]
+
+
+async def test_f2_an_error_of_a_write_that_only_closing_tells_fails_the_next_sync(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of network file systems; whoever closes the file is not who wrote to it."""
+    async with kept(METAINFO, tmp_path / "save", store) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, METAINFO, PAYLOAD, 0)
+        keeper.piece_written(0)
+        await keeper.flush()
+        put_piece(storage, METAINFO, PAYLOAD, 1)
+        keeper.piece_written(1)
+        await keeper.commit()
+        real = os.close
+
+        def close(descriptor: int) -> None:
+            is_it = Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path / "save/payload/a"
+            real(descriptor)
+            if is_it:
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+        monkeypatch.setattr(os, "close", close)
+        storage.stamps._reopen([0])  # as when another program changed it
+        monkeypatch.undo()
+        with pytest.raises(DiskFullError, match=r"a: .*quota"):
+            await keeper.sync()
+        await keeper.commit()
+    plan = await plan_again(store, tmp_path / "save")
+    assert list(plan.verified.present()) == [0]
+    assert plan.to_check == [1]
+
+
+def test_a_stamp_that_was_taken_during_a_write_is_to_be_saved_again() -> None:
+    owned = OwnedFiles(FileLayout([1]), Geometry(1, 1))
+    owned.made(0)
+    owned.book.begin_write(0)
+    owned.saved([0])
+    assert owned.unstamped() == {0}
+    owned.end_write(0)
+    owned.book.take(STAMP, owned.book.writes)
+    owned.saved([0])
+    assert not owned.unstamped()
 
 
 SEEN = {

@@ -26,7 +26,7 @@ from torrent_engine.disk.file_copy import data_extents, give_name, is_same
 from torrent_engine.disk.file_stamps import FileStamp, stamp_of
 from torrent_engine.disk.files.file_paths import FilePaths
 from torrent_engine.disk.files.last_seen import LastSeen
-from torrent_engine.disk.files.open_files import FileKey, OpenFile, OpenFiles
+from torrent_engine.disk.files.open_files import FileKey, OnClose, OpenFile, OpenFiles
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.positional import read_at, write_at
@@ -81,6 +81,8 @@ class DiskFiles:
         self._prepared: set[int] = set()
         self._just_made = -1
         self._dirty: set[int] = set()
+        self._failed_closes: dict[int, OSError] = {}
+        """Files whose last writes did not succeed, as was only said when they were closed."""
         self._new_folders: set[tuple[str, ...]] = set()
 
     @property
@@ -287,16 +289,31 @@ class DiskFiles:
 
     def write(self, index: int, offset_bytes: int, views: Sequence[memoryview]) -> None:
         """Write ``views`` consecutively into a file, which is created if needed."""
+        with self._writing(index) as descriptor:
+            write_at(descriptor, views, offset_bytes)
+
+    @contextmanager
+    def _writing(self, index: int) -> Iterator[int]:
+        """Keep a file open for a write meanwhile, and yield its descriptor. Raises StorageError.
+
+        What another program changed before is noticed now or never: our own write changes the
+        stamp, too.
+        """
+        book = self.owned.book
         file = self._borrow(index, writable=True)
-        self.owned.book.begin_write(index)
         try:
-            write_at(file.descriptor, views, offset_bytes)
+            if book.is_known(index):
+                self.look(index, file)
+            book.begin_write(index)
+            try:
+                yield file.descriptor
+            finally:
+                self._dirty.add(index)
+                self.owned.end_write(index)
         except OSError as error:
             raise storage_error(self._paths.path(index), error) from error
         finally:
             self._pool.give_back(file)
-            self._dirty.add(index)
-            self.owned.end_write(index)
 
     @contextmanager
     def lend(self, index: int) -> Iterator[int]:
@@ -309,16 +326,8 @@ class DiskFiles:
 
     def share(self, index: int, source: int, start: int, end: int, reflinks: Reflinks) -> bool:
         """Give a file a range of an open one as :meth:`Reflinks.share`. Raises StorageError."""
-        file = self._borrow(index, writable=True)
-        self.owned.book.begin_write(index)
-        try:
-            return reflinks.share(source, file.descriptor, start, end)
-        except OSError as error:
-            raise storage_error(self._paths.path(index), error) from error
-        finally:
-            self._pool.give_back(file)
-            self._dirty.add(index)
-            self.owned.end_write(index)
+        with self._writing(index) as descriptor:
+            return reflinks.share(source, descriptor, start, end)
 
     def borrow_open(self, index: int) -> OpenFile | None:
         """Return the file if it is open, in use until given back; else None."""
@@ -375,8 +384,13 @@ class DiskFiles:
 
     def _open_writable(self, key: FileKey, opener: Callable[[], int]) -> OpenFile:
         """Open a file; what it is when it is closed is remembered, to know it again."""
-        on_close = partial(self._seen.note, key.file_index)
+        index = key.file_index
+        on_close = OnClose(partial(self._seen.note, index), partial(self._not_closed, index))
         return self._pool.open(key, opener, writable=True, on_close=on_close)
+
+    def _not_closed(self, index: int, error: OSError) -> None:
+        """Record an error of earlier writes that a network file system tells only now."""
+        self._failed_closes[index] = error
 
     def _open_known(self, index: int) -> int:
         """Open a file that was there before; ForeignFileError if another has taken its place."""
@@ -445,6 +459,9 @@ class DiskFiles:
         """
         dirty, self._dirty = self._dirty, set()
         folders, self._new_folders = self._new_folders, set()
+        failed, self._failed_closes = self._failed_closes, {}
+        for index, error in failed.items():
+            raise storage_error(self._paths.path(index), error) from error
         for index in sorted(dirty):
             self._sync_file(index)
             self.owned.needs_stamp(index)
@@ -474,11 +491,18 @@ class DiskFiles:
         StorageError; a file that appeared nevertheless is complete, and is replaced the next time.
         What a killed process left of the temporary one is removed first.
         """
-        *parents, name = self._paths.parts(index)
         if self.folder.is_link(self._paths.parts(index)):
             raise FileExistsStorageError(
                 self._paths.path(index), "is a symbolic link and is not replaced"
             )
+        self.owned.book.begin_write(index)
+        try:
+            self._write_new(index, fill, replaces=replaces)
+        finally:
+            self.owned.book.end_write(index)
+
+    def _write_new(self, index: int, fill: Callable[[int], None], *, replaces: bool) -> None:
+        *parents, name = self._paths.parts(index)
         temporary = self._temporary(index)
         made: os.stat_result | None = None
         try:
@@ -552,6 +576,7 @@ class DiskFiles:
             self._sizes.pop(index, None)
         self._prepared -= gone
         self._dirty -= gone
+        self._failed_closes = {i: e for i, e in self._failed_closes.items() if i not in gone}
 
     def _delete_one(self, index: int, folder: Folder) -> None:
         status = self._status(index)
@@ -585,16 +610,23 @@ class DiskFiles:
 
     def _prepare(self, index: int, descriptor: int) -> None:
         """Give a file its length before its first write."""
+        book = self.owned.book
+        writes = book.writes
         status = os.fstat(descriptor)
         self._refuse_other_file(index, status)
         length = self._lengths[index]
         self.owned.taking(index, status.st_ino)
-        if status.st_size > length:
-            os.ftruncate(descriptor, length)  # allowed by ``overwrite``
-        if self._preallocate and length and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, length)
-        elif status.st_size < length:
-            os.ftruncate(descriptor, length)
+        book.look(index, status, writes)
+        book.begin_write(index)  # ext4 changes the times of what is allocated already, too
+        try:
+            if status.st_size > length:
+                os.ftruncate(descriptor, length)  # allowed by ``overwrite``
+            if self._preallocate and length and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, length)
+            elif status.st_size < length:
+                os.ftruncate(descriptor, length)
+        finally:
+            book.end_write(index)
         self._note_made(index, status)
 
     def _note_made(self, index: int, status: os.stat_result | None) -> None:

@@ -1,5 +1,6 @@
 """The pool of open files of all torrents, bounded in number."""
 
+import errno
 import os
 import threading
 import time
@@ -21,6 +22,15 @@ class FileKey(NamedTuple):
     file_index: int
 
 
+class OnClose(NamedTuple):
+    """What is called when a file is closed, in any thread."""
+
+    seen: Callable[[os.stat_result], None]
+    """Gets what the file is just before."""
+    failed: Callable[[OSError], None]
+    """Gets the error with which it was closed; it is closed all the same."""
+
+
 class OpenFile:
     """One open descriptor; used only between a pool's ``borrow`` and ``give_back``."""
 
@@ -39,9 +49,9 @@ class OpenFile:
         descriptor: int,
         *,
         is_writable: bool,
-        on_close: Callable[[os.stat_result], None] | None = None,
+        on_close: OnClose | None = None,
     ) -> None:
-        """``on_close`` gets what the file is just before it is closed, in any thread."""
+        """``on_close`` is called when it is closed; without it errors of that do not matter."""
         self._on_close = on_close
         self.descriptor = descriptor
         self.is_writable = is_writable
@@ -53,12 +63,21 @@ class OpenFile:
         """Removed from the pool; closed when its last user gives it back."""
 
     def close(self) -> None:
-        """Close the descriptor; the mapping goes with the last view of it."""
+        """Close the descriptor; the mapping goes with the last view of it.
+
+        Whoever happens to close it is not who wrote to it: errors go to ``on_close``.
+        """
         self.mapping = None
         if self._on_close is not None:
             with suppress(OSError):
-                self._on_close(os.fstat(self.descriptor))
-        os.close(self.descriptor)
+                self._on_close.seen(os.fstat(self.descriptor))
+        try:
+            os.close(self.descriptor)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
+            if self._on_close is not None:
+                self._on_close.failed(error)
 
 
 class OpenFiles:
@@ -119,11 +138,11 @@ class OpenFiles:
         opener: Callable[[], int],
         *,
         writable: bool,
-        on_close: Callable[[os.stat_result], None] | None = None,
+        on_close: OnClose | None = None,
     ) -> OpenFile:
         """Open a file, put it into the pool and return it in use.
 
-        ``on_close`` gets what the file is just before it is closed, in any thread.
+        ``on_close`` is called when it is closed, in any thread.
 
         Retried as :meth:`retrying` does. Raises the errors of ``opener``. For worker threads.
         """

@@ -236,10 +236,10 @@ class OwnedFiles:
 
     def saved(self, indices: Collection[int]) -> None:
         """Record that the stamps of files are in the database."""
-        self._unstamped.difference_update(indices)
+        self.book.saved(indices)
+        self._unstamped -= {index for index in indices if self.book.is_known(index)}
         self.refused.difference_update(indices)
         self.taken.difference_update(indices)
-        self.book.saved(indices)
 
     def taken_files(self) -> frozenset[int]:
         """Return the files that were made or overwritten and are not in the database."""

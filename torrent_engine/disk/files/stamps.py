@@ -112,9 +112,9 @@ class FileStamps:
     def changed(self, pieces: Iterable[int] = ()) -> StampTable:
         """Return the stamps to save of own files that the torrent changed; blocking.
 
-        These are files that were made, adopted or synced, and those of ``pieces`` if they were
-        written to since their last stamp; and the part-file if it is another than when its own was
-        saved.
+        These are files that were made, adopted or synced, and those of ``pieces``, whole or
+        begun, if they were written to since their last stamp; and the part-file if it is another
+        than when its own was saved.
         """
         indices = self._owned.unstamped()
         for piece in pieces:

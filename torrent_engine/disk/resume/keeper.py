@@ -457,7 +457,7 @@ class ResumeKeeper:
                 seen = await self._save(
                     self._progress(is_clean=is_clean and not settled),
                     partial,
-                    stamps or (lambda: self._stamps.changed(settled)),
+                    stamps or (lambda: self._stamps.changed([*settled, *partial])),
                     is_precious=is_precious,
                 )
             except BaseException:
