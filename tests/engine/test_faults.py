@@ -19,15 +19,22 @@ pytestmark = [
 STEPS = {"system": 179, "database": 17, "thread": 29}
 STEP_OF_STORY = 601
 """A life has about 660 calls to the system, 60 transactions and 100 trips to a thread."""
+TRIO_STEPS = 2
+"""What is called is the same on trio: of the lives there every second is lived."""
+
+
+@pytest.fixture
+def times(anyio_backend_name: str) -> int:
+    return TRIO_STEPS if anyio_backend_name == "trio" else 1
 
 
 @pytest.mark.parametrize("story", [2, 6])
 @pytest.mark.parametrize("kind", ["EIO", "ENOSPC", "EACCES"])
 async def test_f10_after_a_fault_among_several_torrents_all_go_on(
-    tmp_path: Path, kind: str, story: int
+    tmp_path: Path, kind: str, story: int, times: int
 ) -> None:
     lives = 0
-    for at in range(29 * story, 10_000, STEP_OF_STORY):
+    for at in range(29 * story, 10_000, STEP_OF_STORY * times):
         root = tmp_path / str(at)
         root.mkdir()
         outcome = await live_with_fault(root, kind, at, story)
@@ -40,7 +47,9 @@ async def test_f10_after_a_fault_among_several_torrents_all_go_on(
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-async def test_f10_after_a_fault_anywhere_the_torrent_goes_on(tmp_path: Path, kind: str) -> None:
+async def test_f10_after_a_fault_anywhere_the_torrent_goes_on(
+    tmp_path: Path, kind: str, times: int
+) -> None:
     at, lives = len(kind), 0
     while True:
         root = tmp_path / str(at)
@@ -50,9 +59,9 @@ async def test_f10_after_a_fault_anywhere_the_torrent_goes_on(tmp_path: Path, ki
             break
         assert not outcome.problem, outcome
         assert not outcome.logged, outcome
-        at += STEPS[FAULTS[kind][0]]
+        at += STEPS[FAULTS[kind][0]] * times
         lives += 1
-    assert lives > 2
+    assert lives > 1
 
 
 async def test_f10_a_life_that_takes_longer_than_our_patience_hangs(tmp_path: Path) -> None:

