@@ -195,16 +195,37 @@ async def test_after_a_restart_a_file_made_meanwhile_is_still_not_ours(tmp_path:
     assert files_below(tmp_path / "out") == {"payload/b.bin"}
 
 
-async def test_a_users_file_with_the_name_of_the_part_file_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+async def test_a_users_file_with_the_name_of_the_part_file_stays(tmp_path: Path, mode: int) -> None:
     mine = tmp_path / "out" / f".{METAINFO.info_hash.hex()}.parts"
     mine.parent.mkdir()
     mine.write_bytes(MINE)
-    mine.chmod(0o644)
+    mine.chmod(mode)
     async with leech(tmp_path, file_priorities=SKIPS_B) as session:
         for _ in range(2):  # a torrent that is known does not make it ours either
             assert (await refused(session)).path == str(mine)
         await session.cancel(delete_files=True)
     assert mine.read_bytes() == MINE
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+async def test_a_file_with_the_name_of_the_part_file_is_not_moved_emptied_or_removed(
+    tmp_path: Path, mode: int
+) -> None:
+    """Other programs have such files, for the same torrent, with permissions like ours."""
+    theirs = tmp_path / "out" / f".{METAINFO.info_hash.hex()}.parts"
+    theirs.parent.mkdir()
+    theirs.write_bytes(MINE)
+    theirs.chmod(mode)
+    async with leech(tmp_path) as session:
+        for _ in range(2):
+            await complete_and_stop(session)
+        await session.move_storage(tmp_path / "new")
+        assert content(METAINFO, tmp_path / "new") == PAYLOAD
+        await complete_and_stop(session)
+        await session.cancel(delete_files=True)
+    assert theirs.read_bytes() == MINE
+    assert files_below(tmp_path / "new") == set()
 
 
 async def test_a_changed_part_file_is_hashed_before_it_is_served(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ what was synced before is there; of what came later some is, not always in the o
 The model is that of a file system that promises no more than POSIX does. Bytes and lengths of a
 file are durable after its sync began and ended; a name after the sync of its folder. Names in one
 folder appear in order. Of bytes that were not synced any 4 KiB may be missing, while the length is
-there. The database goes back to any transaction since the last one that it synced, and is whole
-(SQLite in WAL mode).
+there; and the length may be missing, while bytes are written: then they are not there either, for a
+write within a file's length changes none. The database goes back to any transaction since the last
+one that it synced, and is whole (SQLite in WAL mode).
 """
 
 import os
@@ -16,7 +17,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -393,6 +394,8 @@ class CrashState:
         }
         self._apply_names()
         self._contents: dict[int, bytearray] = {}
+        self._lengths: dict[int, int] = {}
+        """Those that the process saw."""
         self._mtimes: dict[int, int] = {}
         self._apply_bytes()
         self.database = self._choose_database()
@@ -454,11 +457,22 @@ class CrashState:
             content = self._contents.setdefault(
                 entry.node, bytearray(self._nodes[entry.node].content)
             )
+            length = self._lengths.get(entry.node, len(content))
+            end = entry.offset + len(entry.data or b"")
+            self._lengths[entry.node] = end if entry.data is None else max(length, end)
             if self._is_synced(number, entry.node):
                 self._write(content, entry.offset, entry.data)
-            elif not self._apply_some(content, entry):
+            elif not self._apply_some(content, self._within(content, entry, length)):
                 continue
             self._mtimes[entry.node] = entry.mtime_ns
+
+    @staticmethod
+    def _within(content: bytearray, entry: Bytes, length: int) -> Bytes:
+        """Leave out what lies behind the end of the file on the disk, but not in memory."""
+        data = entry.data
+        if data is None or entry.offset + len(data) > length:
+            return entry
+        return replace(entry, data=data[: max(0, len(content) - entry.offset)])
 
     def _apply_some(self, content: bytearray, entry: Bytes) -> bool:
         """Apply what is kept of bytes that were not synced; return whether the file shows it."""
@@ -479,6 +493,8 @@ class CrashState:
 
     @staticmethod
     def _write(content: bytearray, offset: int, data: bytes | None) -> None:
+        if data == b"":
+            return
         if data is None:
             del content[offset:]
         if len(content) < offset:

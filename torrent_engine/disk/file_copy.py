@@ -20,7 +20,8 @@ from torrent_engine.disk.positional import read_at, write_at
 from torrent_engine.disk.safe_open import Folder
 
 CHUNK_BYTES: Final = 1024 * 1024
-_MTIME_RESOLUTION_NS: Final = 2_000_000_000  # FAT, the coarsest, has a resolution of 2 s
+_MTIME_RESOLUTIONS_NS: Final = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Those of file systems that keep no nanoseconds: NTFS, UDF, exFAT, ext3, FAT."""
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 )
@@ -50,7 +51,16 @@ def is_copy(one: os.stat_result, other: os.stat_result) -> bool:
         stat.S_ISREG(one.st_mode)
         and stat.S_ISREG(other.st_mode)
         and one.st_size == other.st_size
-        and abs(one.st_mtime_ns - other.st_mtime_ns) <= _MTIME_RESOLUTION_NS
+        and _is_rounded(one.st_mtime_ns, other.st_mtime_ns)
+    )
+
+
+def _is_rounded(one_ns: int, other_ns: int) -> bool:
+    """Return whether two times are equal but for the resolution of a file system."""
+    apart_ns = abs(one_ns - other_ns)
+    return not apart_ns or any(
+        apart_ns <= each and (one_ns % each == 0 or other_ns % each == 0)
+        for each in _MTIME_RESOLUTIONS_NS
     )
 
 

@@ -107,6 +107,11 @@ def is_folder(path: Path) -> bool:
         raise
 
 
+def nearest_folder(path: Path) -> Path:
+    """Return the path, or its nearest existing parent folder."""
+    return next(each for each in (path, *path.parents) if is_folder(each))
+
+
 def has_room(path: Path, wanted_bytes: int) -> bool:
     """Return whether there is enough free space at a path; True if unknown. Blocks."""
     try:

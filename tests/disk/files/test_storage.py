@@ -26,6 +26,7 @@ from torrent_engine.disk.files import disk_files, nowait
 from torrent_engine.disk.files.file_storage import FileStorage
 from torrent_engine.disk.files.last_seen import LastSeen
 from torrent_engine.disk.files.open_files import OpenFiles
+from torrent_engine.disk.files.part_file import PartFile
 from torrent_engine.disk.filesystem import ReadMode, ReadModes, filesystem_type
 from torrent_engine.disk.safe_open import Folder
 
@@ -355,6 +356,44 @@ async def test_a_skipped_file_that_is_on_disk_is_used_as_it_is(tmp_path: Path) -
         await storage.set_skipped(frozenset({0, 1}))
         assert await read_all(storage, metainfo) == payload
     assert names_below(tmp_path) == ["payload/a", "payload/b"]
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize("when", ["after a failure", "meanwhile"])
+async def test_a_file_that_somebody_else_makes_is_not_replaced_when_it_is_wanted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, was_there: bool
+) -> None:
+    """Neither while its data is copied out of the part-file, nor once that failed."""
+    files = {"a": payload_of(40_000, 1), "b": payload_of(50_000, 2), "c": payload_of(60_000, 3)}
+    metainfo, payload = make_torrent(files)
+    theirs = tmp_path / "payload/b"
+    theirs.parent.mkdir()
+    if was_there:
+        theirs.write_bytes(bytes(50_000))  # blank: it may be written to
+
+    def copy_out(part_file: PartFile, offset: int, length: int, target: int) -> None:
+        real(part_file, offset, length, target)
+        theirs.write_bytes(b"theirs" * 8_000)
+        if when == "after a failure":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with opened(metainfo, tmp_path, skipped={1}) as storage:
+        storage.claim_files()
+        for piece in (0, 1, 2, 5, 6):
+            put_piece(storage, metainfo, payload, piece)
+        real = PartFile.copy_out
+        with monkeypatch.context() as patches:
+            patches.setattr(PartFile, "copy_out", copy_out)
+            expected = DiskFullError if when == "after a failure" else ForeignFileError
+            with pytest.raises(expected):
+                await storage.set_skipped(frozenset())
+        with pytest.raises(ForeignFileError, match="/b"):
+            await storage.set_skipped(frozenset())
+        assert theirs.read_bytes() == b"theirs" * 8_000
+        theirs.unlink()
+        await storage.set_skipped(frozenset())
+        put_all(storage, metainfo, payload)
+        assert await read_all(storage, metainfo) == payload
 
 
 async def test_deleting_removes_the_part_file_too(tmp_path: Path) -> None:

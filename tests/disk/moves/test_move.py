@@ -28,7 +28,15 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import NotedFiles, stamp_of
-from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan, plan_text, read_plan
+from torrent_engine.disk.moves.move import FileMover
+from torrent_engine.disk.moves.plan import (
+    MoveItem,
+    MovePlan,
+    MoveSpec,
+    draw_plan,
+    plan_text,
+    read_plan,
+)
 from torrent_engine.disk.moves.relocation import MoveAttempt, MoveHooks, finish_move
 from torrent_engine.disk.moves.table import drop_plan, load_plan, save_plan
 from torrent_engine.disk.safe_open import Folder
@@ -354,6 +362,56 @@ async def test_a8_what_is_planted_while_it_moves_is_never_replaced_or_followed(
     if what == "file":
         assert (target / "payload/sub/deep/c").read_bytes() == b"theirs"
     assert await start_at(source, store) == ALL_PIECES
+
+
+@pytest.mark.parametrize("disks", ["one", "two"])
+async def test_what_takes_the_place_of_a_file_that_vanished_is_not_the_torrents(
+    store: StateStore, tmp_path: Path, other_disk: Path, disks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody removes the source of a file and makes another one where it should come."""
+    source, target = tmp_path / "old", (other_disk if disks == "two" else tmp_path) / "new"
+    await downloaded(source, store)
+    real, vanished = FileMover._place, list[MoveItem]()
+
+    def place(mover: FileMover, item: MoveItem) -> Iterator[None]:
+        if item.file == 1 and not vanished:
+            vanished.append(item)
+            source.joinpath(*item.old).unlink()
+            target.joinpath(*item.new).parent.mkdir(parents=True, exist_ok=True)
+            target.joinpath(*item.new).write_bytes(b"theirs")
+        yield from real(mover, item)
+
+    monkeypatch.setattr(FileMover, "_place", place)
+    with pytest.raises(FileExistsStorageError):
+        await move(store, request(source, target))
+    (item,) = vanished
+    assert target.joinpath(*item.new).read_bytes() == b"theirs"
+    assert not source.joinpath(*item.old).exists()
+    assert {path for path in target.rglob("*") if path.is_file()} == {target.joinpath(*item.new)}
+
+
+@pytest.mark.parametrize("later_ns", [1_000_000, 1_900_000_000])
+async def test_a_source_that_changes_after_it_was_copied_stays(
+    store: StateStore,
+    tmp_path: Path,
+    other_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    later_ns: int,
+) -> None:
+    await downloaded(tmp_path / "old", store)
+    source = tmp_path / "old/payload/a"
+    os.utime(source, ns=(1_234_567_891, 1_234_567_891))
+    real = FileMover.clear
+
+    def clear(mover: FileMover, kept: Any = ()) -> Iterator[None]:
+        source.write_bytes(b"edited".ljust(source.stat().st_size))
+        os.utime(source, ns=(1, 1_234_567_891 + later_ns))
+        yield from real(mover, kept)
+
+    monkeypatch.setattr(FileMover, "clear", clear)
+    await move(store, request(tmp_path / "old", other_disk))
+    assert source.read_bytes().startswith(b"edited")
+    assert (other_disk / "payload/a").exists()
 
 
 async def test_a8_a_hard_link_planted_under_the_temporary_name_is_not_written_through(

@@ -745,6 +745,20 @@ async def test_f5_a_file_that_was_made_after_a_power_cut_is_somebody_elses(
     assert await refuses_and_keeps_theirs(store, save_path)
 
 
+async def test_f5_a_file_of_another_length_from_before_a_power_cut_is_somebody_elses(
+    store: StateStore, save_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The torrent gives each file its length first of all."""
+    async with kept(METAINFO, save_path, store) as (storage, keeper):
+        await keeper.plan()
+        write_pieces(storage, keeper, [0, 1])
+        await keeper.flush()
+        await keeper.commit()  # unclean
+    put_theirs(save_path / "payload" / "c")
+    reboot(monkeypatch)
+    assert await refuses_and_keeps_theirs(store, save_path)
+
+
 @pytest.mark.parametrize("has_its_number", [False, True])
 async def test_f4_a_file_that_was_made_after_a_kill_is_somebody_elses(
     store: StateStore,
@@ -860,7 +874,8 @@ async def test_f5_files_that_were_made_before_a_power_cut_are_the_torrents(
         await keeper.flush()
         await keeper.commit()
         for name in ("b", "c"):
-            (save_path / "payload" / name).write_bytes(b"half of a page")
+            began = b"half of a page".ljust(len(FILES[name]), b"\0")
+            (save_path / "payload" / name).write_bytes(began)
     shutil.rmtree(tmp_path / "state" / "journals")
     reboot(monkeypatch)
     async with kept(METAINFO, save_path, store) as (storage, keeper):

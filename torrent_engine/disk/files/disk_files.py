@@ -511,6 +511,8 @@ class DiskFiles:
             self.owned.taking(index, made.st_ino)
             if replaces:
                 self._pool.forget([FileKey(self._owner, index)])
+                if index in self.owned.foreign:
+                    self.check_appeared(index)  # it may be another since it was checked
                 self.folder.rename(temporary, (*parents, name))
             else:
                 give_name(self.folder, temporary, (*parents, name))

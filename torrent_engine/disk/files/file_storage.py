@@ -80,7 +80,8 @@ class FileStorage:
         self._is_claimed = False
         self._part_file: PartFile | None = None
         self._part_file_bytes: int = 0
-        self.owned.knows_part_file = overwrite
+        if overwrite:
+            self.owned.knows_part_file = True
 
     # -- opening and closing --------------------------------------------------------------
 
@@ -358,9 +359,13 @@ class FileStorage:
         with self._lock:
             if self._files.is_open:
                 self._check_wanted_again(sorted(self.skipped - skipped))
-            self.skipped = frozenset(skipped)
+            before, self.skipped = self.skipped, frozenset(skipped)
             if self._files.is_open:  # else it is done at the opening
-                self._take_wanted_from_part_file()
+                try:
+                    self._take_wanted_from_part_file()
+                except BaseException:
+                    self.skipped = before  # who tries again has the same files checked again
+                    raise
                 self._place_skipped()
                 self._create_empty_files()
 

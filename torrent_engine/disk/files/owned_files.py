@@ -28,8 +28,8 @@ class OwnedFiles:
         self.refused: set[int] = set()
         """Those that did not, and of which the database does not know that."""
         self._had = Bitfield(0)
-        self.knows_part_file = False
-        """Whether what has the name of the part-file is it, whatever its permissions are."""
+        self.knows_part_file: bool | None = None
+        """Whether what has the name of the part-file is it; None: if others cannot read it."""
         self.found_part_file = False
         """Whether somebody else's file has the name of the part-file."""
         self._on_taking: Callable[[int, int], None] | None = None

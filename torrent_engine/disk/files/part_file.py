@@ -36,12 +36,12 @@ class PartFile:
     """The part-file of one torrent; blocking, called with the storage's lock held."""
 
     def __init__(
-        self, folder: Folder, info_hash: InfoHash, *, max_bytes: int, is_known: bool
+        self, folder: Folder, info_hash: InfoHash, *, max_bytes: int, is_known: bool | None
     ) -> None:
-        """``is_known``: accept any file of its name; else only one that others cannot read.
+        """``is_known``: whether a file of its name is it; None: if others cannot read that.
 
-        The latter is how they are made. But permissions may be changed, and some file systems have
-        none.
+        The latter is how they are made. But permissions may be changed, some file systems have
+        none, and other programs give such names and permissions, too.
         """
         self._folder = folder
         self._max_bytes = max_bytes
@@ -84,9 +84,10 @@ class PartFile:
             return self._folder.stat(self._parts)
 
     def _is_part_file(self, status: os.stat_result) -> bool:
+        if self._is_known is not None:
+            return self._is_known and stat.S_ISREG(status.st_mode)
         is_private = not HAS_FILE_MODES or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        looks_like_it = is_private and status.st_size <= self._max_bytes
-        return stat.S_ISREG(status.st_mode) and (self._is_known or looks_like_it)
+        return stat.S_ISREG(status.st_mode) and is_private and status.st_size <= self._max_bytes
 
     def read(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into``. Raises StorageError if the bytes were never written."""

@@ -27,8 +27,8 @@ from torrent_engine.disk.file_copy import (
     put_back,
 )
 from torrent_engine.disk.file_stamps import IN_DOUBT_NS, FileStamp, StampMatch, compare, stamp_of
-from torrent_engine.disk.filesystem import is_folder
-from torrent_engine.disk.moves.plan import BLOCK_BYTES, MoveItem, MovePlan, nearest_folder
+from torrent_engine.disk.filesystem import is_folder, nearest_folder
+from torrent_engine.disk.moves.plan import BLOCK_BYTES, MoveItem, MovePlan
 from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.safe_open import Folder
 from torrent_engine.disk.stamp_table import StampTable
@@ -45,6 +45,10 @@ class FileMover:
 
     def __init__(self, plan: MovePlan, *, preallocate: bool = False) -> None:
         self.plan = plan
+        self.is_first = False
+        """Whether no earlier attempt can have moved any of the files."""
+        self._placed: set[int] = set()
+        """The files of which this attempt made the targets."""
         self.done_bytes = 0
         """Bytes copied, or moved without a copy."""
         self._preallocate = preallocate
@@ -109,7 +113,8 @@ class FileMover:
     def _undo(self, target: Folder) -> None:
         for item in reversed(self.plan.items):
             with _errors_of(self.plan.source, item.old):
-                self._take_back(self._route(item))
+                is_ours = not self.is_first or item.file in self._placed
+                self._take_back(self._route(item), is_ours=is_ours)
         if self.plan.items:
             _sync(self._from, _folders(item.old for item in self.plan.items))
         _sync(target, self._new_folders())
@@ -199,12 +204,14 @@ class FileMover:
         route = self._route(item)
         with _errors_of(self.plan.target, item.new):
             old, new = self._from.stat(item.old), self._to.stat(item.new)
-            if new is not None and (old is None or is_copy(old, new)):
+            is_moved = old is None and not self.is_first
+            if new is not None and (is_moved or (old is not None and is_copy(old, new))):
                 self._to.unlink(route.temporary)  # left by an earlier process
                 self.done_bytes += _size(new)
             elif new is not None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             elif old is not None:
+                self._placed.add(item.file)
                 yield from self._put(route, _size(old))
         yield
 
@@ -215,11 +222,11 @@ class FileMover:
             yield
         self.done_bytes = before + size_bytes
 
-    def _take_back(self, route: FileRoute) -> None:
+    def _take_back(self, route: FileRoute, *, is_ours: bool) -> None:
         old, new = self._from.stat(route.old), _look(self._to, route.new)
         if _look(self._to, route.temporary) is not None:
             self._to.unlink(route.temporary)
-        if new is None:
+        if new is None or not is_ours:
             return
         if old is None:
             put_back(route)

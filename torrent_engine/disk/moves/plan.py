@@ -23,9 +23,10 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_stamps import PART_FILE, NotedFiles
 from torrent_engine.disk.files.part_file import part_file_name
-from torrent_engine.disk.filesystem import has_room, is_folder
+from torrent_engine.disk.filesystem import has_room, nearest_folder
 from torrent_engine.disk.moves.proof import OwnedAtMove
 from torrent_engine.disk.os_errors import storage_error, storage_errors
+from torrent_engine.disk.resume.history import knows_part_file
 from torrent_engine.disk.safe_open import Folder, Look, check_parts
 from torrent_engine.disk.state.records import TorrentRecord
 
@@ -142,7 +143,7 @@ def _find(
         part_file = part_file_name(request.metainfo.info_hash)
         status = _look(folder, part_file)
         found = sorted(own.items())
-        if status is not None and stat.S_ISREG(status.st_mode):
+        if status is not None and stat.S_ISREG(status.st_mode) and knows_part_file(record):
             found.append((PART_FILE, status.st_blocks))
         for index, blocks in found:
             old = request.old.get(index, part_file)
@@ -273,11 +274,6 @@ def _refuse_taken_targets(request: MoveSpec, source: Path, target: Path) -> set[
 
 def _missing(path: Path) -> list[Path]:
     return [each for each in (*reversed(path.parents), path) if not each.exists()]
-
-
-def nearest_folder(path: Path) -> Path:
-    """Return the path, or its nearest existing parent folder."""
-    return next(each for each in (path, *path.parents) if is_folder(each))
 
 
 def _refuse_without_room(plan: MovePlan) -> None:

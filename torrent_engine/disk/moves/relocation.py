@@ -63,6 +63,7 @@ class MoveAttempt:
 
     async def begin(self) -> bool:
         """Save the plan and execute it as :meth:`resume`."""
+        self._mover.is_first = True
         await save_plan(self._store, self._plan)
         return await self.resume()
 

@@ -23,7 +23,7 @@ from torrent_engine.codec.paths import (
 )
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
-from torrent_engine.disk.resume.history import FOUND_PART_FILE
+from torrent_engine.disk.resume.history import knows_part_file
 from torrent_engine.disk.safe_open import check_parts
 from torrent_engine.disk.state.records import TorrentRecord, read_torrent_row
 from torrent_engine.disk.state.store import StateStore
@@ -39,14 +39,14 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
     if not storage.is_on_disk:
         return
     record = await _record_of_place(storage, store)
+    if storage.owned.knows_part_file is None:
+        storage.owned.knows_part_file = knows_part_file(record)
     if record is None:
         await storage.in_thread(lambda: _resolve_collisions(storage, foldings))
         return
     used = dict(record.renames)
     await storage.in_thread(lambda: used.update(_names_of_copy(storage, store, record)))
     storage.rename({**used, **_unlike(storage.renames, used)})
-    if not record.settings.get(FOUND_PART_FILE):
-        storage.owned.knows_part_file = True
 
 
 def _unlike(chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]) -> dict[int, PathParts]:

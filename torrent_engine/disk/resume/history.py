@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.file_stamps import PART_FILE, FileStamp
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.state.records import TorrentRecord
 
@@ -43,6 +43,16 @@ class Earlier:
                 had |= Bitfield.from_bytes(bits, metainfo.piece_count).as_int()
         found = _found_files(record.settings, len(metainfo.files))
         return cls(found, _found_folders(record.settings), had)
+
+
+def knows_part_file(record: TorrentRecord | None) -> bool:
+    """Return whether what has the name of the part-file, where a torrent was stored, is it.
+
+    It is not if somebody else had it first, unless one was saved as the torrent's since.
+    """
+    if record is None:
+        return False
+    return not record.settings.get(FOUND_PART_FILE) or PART_FILE in record.stamps
 
 
 def new_record(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp, NotedFiles
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.filesystem import is_folder
 from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, made_about, new_record
 from torrent_engine.disk.resume.start_plan import (
     FilesSeen,
@@ -34,6 +36,7 @@ from torrent_engine.disk.resume.start_plan import (
     Planner,
     StartPlan,
     refuse_missing_mount,
+    refuse_other_disk,
 )
 from torrent_engine.disk.stamp_table import StampTable
 from torrent_engine.disk.state.records import Progress, TorrentRecord
@@ -112,6 +115,26 @@ class ResumeKeeper:
         """The torrent with more than the database has of it."""
 
     # -- start ----------------------------------------------------------------------------
+
+    async def refuse_missing_disk(self) -> None:
+        """Raise StorageError if the save path is gone with its file system (row F3).
+
+        Call it before the storage is opened, which creates the save path.
+        """
+        storage, is_there = self._storage, True
+
+        def look() -> None:
+            nonlocal is_there
+            with suppress(OSError):  # opening it will tell
+                is_there = is_folder(storage.save_path)
+
+        if storage.is_on_disk:
+            await storage.in_thread(look)
+        if is_there:
+            return
+        record = await self._store.load(self._metainfo.info_hash, with_metainfo=False)
+        if record is not None and record.save_path == self._save_path:
+            await storage.in_thread(partial(refuse_other_disk, record, storage.save_path))
 
     async def plan(self, *, trust: bool = True, refuses_missing: bool = False) -> StartPlan:
         """Claim the torrent, and say what it starts with.
@@ -279,7 +302,8 @@ class ResumeKeeper:
         until a piece matches; or they were made since, which the journal knows; or, as after a
         power cut, nobody remembers more than which files were there before the torrent. That is not
         enough where the disk is not as it was, as behind a database from a backup or another
-        machine, nor for what was made after the kill or the power cut: somebody else put it there.
+        machine, nor for what was made after the power cut or has not the length that the torrent
+        gives its files first of all: somebody else put it there.
         """
         old, now = record.stamps, seen.stamps
         same = self._stamps.same(old, now)
@@ -302,6 +326,8 @@ class ResumeKeeper:
             found = Earlier.from_record(record, self._metainfo).found_files
             new = now.keys() - self._storage.skipped - record.stamps.keys() - found
             booted_ns = read_boot_time_ns() if progress is not None else 0  # else: which boot?
+            lengths = self._metainfo.layout.lengths
+            new = {index for index in new if now[index].size_bytes in {0, lengths[index]}}
             made |= new - self._stamps.born_after(new, booted_ns)
         if record.stamps:
             return made

@@ -1,6 +1,5 @@
 """Start plan of a torrent: which pieces are trusted, hashed first, or missing. No I/O."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import PART_FILE, FileStamp, StampMatch, compare
+from torrent_engine.disk.filesystem import nearest_folder
 from torrent_engine.disk.state.records import Progress, TorrentRecord
 
 WRITE_DELAY_NS: Final = 10_000_000_000
@@ -223,11 +223,20 @@ def refuse_missing_mount(record: TorrentRecord, seen: FilesSeen, save_path: Path
 
     All files of a torrent that had some are gone, and the folder is on another device (row F3).
     """
+    if not seen.stamps:
+        refuse_other_disk(record, save_path)
+
+
+def refuse_other_disk(record: TorrentRecord, save_path: Path) -> None:
+    """Raise StorageError if a save path without the torrent's files is on another device.
+
+    Of one that does not exist that is its nearest parent. Blocking.
+    """
     kept = [stamp for stamp in record.stamps.values() if stamp.size_bytes]
-    if seen.stamps or not kept:
+    if not kept:
         return
     with suppress(OSError):
-        device = os.stat(save_path).st_dev  # noqa: PTH116 - one number is wanted
+        device = nearest_folder(save_path).stat().st_dev
         if all(stamp.device != device for stamp in kept):
             reason = "the torrent's files are gone and so is their file system; is it mounted?"
             raise StorageError(save_path, reason)

@@ -211,6 +211,7 @@ class TorrentRun:
     async def _run(self) -> None:
         storage, keeper, shared = self.torrent.storage, self._keeper, self._shared
         await settle_names(storage, shared.store, shared.name_foldings)
+        await keeper.refuse_missing_disk()
         await storage.open(
             create=not self._settings.config.check_only,
             makes_empty=False,
