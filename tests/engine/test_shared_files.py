@@ -108,7 +108,7 @@ async def test_a_file_that_is_not_saved_yet_is_found_by_another_path_to_it(
         assert saved == ["first"]
         assert registry.unsaved(listings["second"], set()) == []
         first = listings["first"].storage
-        first.stamps.saved(first.owned.unstamped())
+        first.stamps.saved(first.stamps.changed())
         assert registry.unsaved(listings["second"], {0, 1}) == []
 
 
