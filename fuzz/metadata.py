@@ -10,8 +10,9 @@ from hashlib import sha1
 from types import SimpleNamespace
 
 from fuzz.runner import FuzzTarget, in_time
-from torrent_engine.base.config import MetadataConfig
+from torrent_engine.base.config import MetadataConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.engine.extensions.metadata_download import MetadataDownload
 from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
 from torrent_engine.protocol.wire.metadata import (
@@ -49,6 +50,8 @@ class FakePeer:
 
     def __init__(self, number, world):
         self.identity = number
+        self.address = PeerAddress(f"8.8.8.{number % 3}", 6881)
+        self.upload_throttle = None
         self.metadata_bytes = None
         self.peer_extensions = {UT_METADATA: 1}
         self.connection = self.state = self.sender = self.link = self
@@ -86,13 +89,13 @@ class World:
 
     def __init__(self):
         self.info_hash = sha1(INFO, usedforsecurity=False).digest()
-        self.shared_config = SimpleNamespace(metadata=CONFIG)
+        self.shared_config = SimpleNamespace(metadata=CONFIG, pool=PoolConfig())
         self.now, self.rng, self.is_stuck = 0.0, random.Random(1), False
         self.found, self.peers, self.liars = [], {}, set()
         self.exchange = MetadataDownload(
             self, self.info_hash, on_metadata=self.found.append, on_liar=self._on_liar
         )
-        self.serving = MetadataUpload(TORRENT, CONFIG, self.clock)
+        self.serving = MetadataUpload(TORRENT, CONFIG, self.clock, PoolConfig())
 
     def clock(self):
         return self.now
@@ -194,6 +197,7 @@ class World:
             assert len(known.asked) <= CONFIG.max_requests_per_peer
         for owner in self.serving._askers.values():
             assert len(owner.waiting) <= CONFIG.max_queued_requests
+            assert owner.operator.asked_bytes <= CONFIG.max_copies_per_address * len(INFO)
 
 
 ACTIONS = (

@@ -30,9 +30,11 @@ from torrent_engine.base.errors import (
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import MetadataReceived, PeerConnected, PeerDisconnected
+from torrent_engine.engine.extensions.metadata_upload import MetadataUpload
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.swarm.peer import Peer
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +54,32 @@ async def magnet_session(
     """Return a Session that stops when it is complete."""
     config = replace(SessionConfig(seed_time_s=0.0), **settings)  # type: ignore[arg-type]
     return await Session.create(magnet, shared, save_path=save_path, config=config)
+
+
+async def test_bep9_a_small_limit_of_uploads_is_for_metadata_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid, pay = list[int](), MetadataUpload._pay
+
+    def noted(uploads: MetadataUpload, peer: Peer, length_bytes: int) -> bool:
+        assert uploads.upload_throttle is not None
+        assert peer.link.upload_throttle is not None
+        is_paid = pay(uploads, peer, length_bytes)
+        paid.append(length_bytes if is_paid else 0)
+        return is_paid
+
+    monkeypatch.setattr(MetadataUpload, "_pay", noted)
+    metainfo, payload = make_torrent(payload_of(6_000 * 1_024), piece_bytes=1_024)
+    config = SessionConfig(max_upload_bytes_per_s=200 * 1024)
+    async with (
+        seed(tmp_path / "seed", metainfo, payload, config=config) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        magnet = link(metainfo, address)
+        async with await magnet_session(shared, magnet, tmp_path / "out") as session:
+            with anyio.fail_after(30):
+                await until(lambda: session.metainfo is not None)
+    assert sum(paid) >= len(metainfo.info_bytes)
 
 
 async def test_bep9_a_magnet_link_is_downloaded_over_one_connection(tmp_path: Path) -> None:

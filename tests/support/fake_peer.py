@@ -22,13 +22,14 @@ HEAD_BYTES = 6
 _NUMBERS = itertools.count(1)
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeLink:
     """Takes what its connection sends, unless it is stuck."""
 
     connection: PeerConnection
     close_reason: str | None = None
     is_stuck: bool = False
+    download_throttle: Any = None
     upload_throttle: Any = None
     sent: list[bytes] = field(default_factory=list)
 
@@ -44,13 +45,15 @@ class FakeLink:
         self.close_reason = reason
 
 
-def metadata_peer(metadata_bytes: int | None = None, *, speaks: bool = True) -> Peer:
+def metadata_peer(
+    metadata_bytes: int | None = None, *, speaks: bool = True, host: str = "8.8.8.8"
+) -> Peer:
     """Return a peer that speaks ut_metadata, or does not."""
     connection = open_connection(extensions={UT_METADATA: 2})
     connection.state.peer_extensions = {UT_METADATA: THEIR_NUMBER} if speaks else {}
     link: Any = FakeLink(connection)
     number = next(_NUMBERS)
-    identity = Identity(PeerAddress("8.8.8.8", number), PeerId(b"-XX0100-%012d" % number))
+    identity = Identity(PeerAddress(host, number), PeerId(b"-XX0100-%012d" % number))
     peer = Peer(link, identity, Source.DHT, TransferConfig(), 0.0)
     peer.metadata_bytes = metadata_bytes
     return peer

@@ -1,6 +1,7 @@
 import errno
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,111 @@ def test_f1_a_journal_that_cannot_be_written_only_warns(
     journal.close()
     journal.note([3])
     assert reopened(tmp_path / "j") == {2}
+
+
+class ShortWrites:
+    """Stands in for os.write: each of the next calls writes so many bytes, or with None fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.next: list[int | None] = []
+        self.calls = 0
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self)
+
+    def __call__(self, descriptor: int, data: bytes) -> int:
+        self.calls += 1
+        room = self.next.pop(0) if self.next else len(data)
+        if room is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(descriptor, data[:room])
+
+
+def reopened_files(path: Path) -> tuple[set[int], Mapping[int, int]]:
+    journal = WriteJournal(path)
+    found = (journal.open(), journal.files().inodes)
+    journal.close()
+    return found
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 4, 6, 8, 11, None])
+def test_f1_what_a_short_write_left_out_is_written_with_the_next_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None
+) -> None:
+    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
+    journal.open()
+    journal.note([1])
+    writes.next = [room]
+    journal.note([2, 3, 4])
+    assert (tmp_path / "j").stat().st_size == 4 + (room or 0) // 4 * 4
+    before = writes.calls
+    journal.note([2])  # pending, but perhaps not in the file
+    assert writes.calls == before + 1
+    assert (tmp_path / "j").stat().st_size == 16
+    journal.note([2])
+    assert writes.calls == before + 1
+    journal.note_file(3, 33)
+    assert reopened_files(tmp_path / "j") == ({1, 2, 3, 4}, {3: 33})
+    journal.close()
+
+
+@pytest.mark.parametrize("room", [0, 3, 4, 8, 11, None])
+def test_f1_a_file_that_a_short_write_left_out_is_written_with_the_next_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None
+) -> None:
+    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
+    journal.open()
+    journal.note([1])
+    writes.next = [room]
+    journal.note_file(3, 33)
+    assert (tmp_path / "j").stat().st_size == 4
+    assert journal.files().inodes == {3: 33}
+    journal.note_file(3, 33)
+    journal.note([2])
+    assert reopened_files(tmp_path / "j") == ({1, 2}, {3: 33})
+    journal.close()
+
+
+@pytest.mark.parametrize("room", [0, 3, 4, 6, 8, 15, None])
+@pytest.mark.parametrize("again", [[], [5], [None]])
+def test_f1_a_short_write_as_entries_are_settled_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None, again: list[int | None]
+) -> None:
+    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
+    journal.open()
+    journal.note([1, 2, 3])
+    journal.note_file(3, 33)
+    writes.next = [room, *again]
+    journal.settle([1])
+    journal.note([4])
+    journal.note([5])
+    pieces, files = reopened_files(tmp_path / "j")
+    assert (pieces - {1}, files) == ({2, 3, 4, 5}, {3: 33})
+    journal.close()
+
+
+def test_f1_what_could_not_be_written_is_tried_again_at_the_end_but_not_what_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
+    journal.open()
+    writes.next = [None] * 4
+    journal.note([1, 2])
+    journal.note_file(3, 33)
+    journal.note_file(4, 44)
+    journal.settle([1], [3])
+    assert (tmp_path / "j").stat().st_size == 0
+    journal.close()
+    assert reopened_files(tmp_path / "j") == ({2}, {4: 44})
+
+
+def test_f1_entries_after_a_torn_one_of_a_long_journal_are_read_right(tmp_path: Path) -> None:
+    whole = b"".join(struct.pack("<I", piece) for piece in range(2_000))
+    (tmp_path / "j").write_bytes(whole + struct.pack("<II", 0b11 << 30 | 8, 88_888))
+    journal = WriteJournal(tmp_path / "j")
+    journal.open()
+    journal.note([5_000])
+    journal.close()
+    assert reopened_files(tmp_path / "j") == ({*range(2_000), 5_000}, {})
 
 
 def test_files_are_remembered_beside_pieces_until_they_are_settled(tmp_path: Path) -> None:

@@ -1,22 +1,28 @@
 """Giving the metadata to peers (BEP 9): in order, at a bounded rate, and not for ever (row B2)."""
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.clock import ManualClock
 from tests.support.fake_peer import metadata_peer, told
-from torrent_engine.base.config import MetadataConfig
+from torrent_engine.base.config import BandwidthConfig, MetadataConfig, PoolConfig
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.extensions.metadata_upload import (
     BURST_BYTES,
     MAX_LATE_ANSWERS,
+    MAX_OPERATORS,
+    REMEMBERED_S,
     MetadataUpload,
 )
+from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager, RateLimits
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.protocol.wire.metadata import (
     METADATA_PIECE_BYTES,
@@ -54,7 +60,7 @@ class World:
 
     def __init__(self, metainfo: Metainfo | None = TORRENT, config: MetadataConfig = CONFIG):
         self.clock = ManualClock()
-        self.serving = MetadataUpload(metainfo, config, self.clock)
+        self.serving = MetadataUpload(metainfo, config, self.clock, PoolConfig())
 
     def ask(self, peer: Peer, *pieces: int) -> list[MetadataMessage | None]:
         for piece in pieces:
@@ -182,3 +188,211 @@ def test_b2_a_peer_that_left_is_forgotten() -> None:
     world.later(10)
     assert told(peer) == []
     world.serving.on_left(peer)
+
+
+# -- what all askers share ------------------------------------------------------------------------
+
+
+def data_bytes(messages: list[MetadataMessage | None]) -> int:
+    return sum(len(each.data) for each in messages if isinstance(each, MetadataData))
+
+
+def test_b2_many_askers_together_have_a_bounded_rate_and_each_gets_a_part() -> None:
+    rate = 320 * 1024
+    world = World(config=replace(CONFIG, max_total_upload_bytes_per_s=rate))
+    peers = [metadata_peer(host=f"8.8.{number}.8") for number in range(10)]
+    given = dict.fromkeys(peers, 0)
+    for peer in peers:
+        given[peer] += data_bytes(world.ask(peer, *range(PIECES)))
+    world.later(9)
+    for peer in peers:
+        given[peer] += data_bytes(told(peer))
+    assert 9 * rate < sum(given.values()) <= 10 * rate
+    assert max(given.values()) - min(given.values()) <= BURST_BYTES
+
+
+def test_b2_connecting_again_gives_no_new_copies_for_an_hour() -> None:
+    world = World(config=replace(CONFIG, max_copies_per_peer=2, max_copies_per_address=3))
+
+    def copy(host: str) -> int:
+        peer = metadata_peer(host=host)
+        at_once = world.ask(peer, *range(PIECES))
+        world.later(10)
+        world.serving.on_left(peer)
+        return data_bytes(at_once + told(peer))
+
+    whole = len(TORRENT.info_bytes)
+    assert [copy("2600::1"), copy("2600::2"), copy("2600::3"), copy("2600::4")] == [whole] * 3 + [0]
+    assert copy("2600:0:0:1::1") == whole
+    world.clock.advance(REMEMBERED_S)
+    assert copy("2600::5") == whole
+
+
+def test_b2_what_a_peer_that_left_did_not_get_does_not_count() -> None:
+    world = World(config=replace(CONFIG, max_copies_per_address=1))
+    for _ in range(4):
+        peer = metadata_peer()
+        link: Any = peer.link
+        link.is_stuck = True
+        world.ask(peer, *range(PIECES))  # one is sent
+        world.serving.on_left(peer)
+    answers = world.ask(metadata_peer(), *range(PIECES))
+    assert sum(isinstance(each, MetadataReject) for each in answers) == 4
+
+
+def test_b2_peers_of_one_host_that_is_ours_each_have_copies_of_their_own() -> None:
+    world = World(config=replace(CONFIG, max_copies_per_peer=1, max_copies_per_address=1))
+    for _ in range(3):
+        peer = metadata_peer(host="127.0.0.1")
+        assert world.ask(peer, 0) == [piece_of(0)]
+        world.serving.on_left(peer)
+    assert not world.serving._operators._known
+
+
+def test_b2_memory_of_who_got_metadata_is_bounded() -> None:
+    world = World()
+    for number in range(MAX_OPERATORS + 10):
+        peer = metadata_peer(host=f"8.7.{number >> 8}.{number & 255}")
+        world.ask(peer, PIECES)
+        world.serving.on_left(peer)
+    assert len(world.serving._operators._known) == MAX_OPERATORS
+
+
+# -- limits of uploads ----------------------------------------------------------------------------
+
+
+class Turns:
+    """A limit of uploads that allows a piece when it is told to."""
+
+    def __init__(self) -> None:
+        self.granted_bytes = 0
+        self.returned_bytes = 0
+        self.waits = False
+        self._turn = anyio.Event()
+
+    def take(self, _wanted_bytes: int) -> int:
+        assert not self.waits
+        return 0
+
+    async def acquire(self, wanted_bytes: int) -> int:
+        self.waits = True
+        await self._turn.wait()
+        self.waits, self._turn = False, anyio.Event()
+        self.granted_bytes += wanted_bytes
+        return wanted_bytes
+
+    def give_back(self, count_bytes: int) -> None:
+        self.returned_bytes += count_bytes
+
+    async def grant(self) -> None:
+        await anyio.wait_all_tasks_blocked()
+        self._turn.set()
+        await anyio.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def limited(*peers: Peer) -> AsyncIterator[tuple[World, Turns]]:
+    world, turns = World(), Turns()
+    serving: Any = world.serving
+    serving.upload_throttle = turns
+    for peer in peers:
+        link: Any = peer.link
+        link.upload_throttle = turns
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.serving.run)
+        yield world, turns
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_b2_metadata_waits_for_the_limit_of_uploads_and_goes_round() -> None:
+    greedy, other = metadata_peer(host="8.8.8.8"), metadata_peer(host="9.9.9.9")
+    near = metadata_peer(host="10.0.0.1")
+    async with limited(greedy, other) as (world, turns):
+        assert world.ask(greedy, 0, 1, 2) == []
+        await anyio.wait_all_tasks_blocked()
+        world.later(60)
+        assert told(greedy) == []
+        await turns.grant()
+        assert told(greedy) == [piece_of(0)]
+        world.ask(other, 7)
+        world.ask(near, 8)
+        world.later(1)
+        assert (told(other), told(near)) == ([], [piece_of(8)])  # which the limit is not for
+        await turns.grant()
+        assert (told(greedy), told(other)) == ([], [piece_of(7)])
+        await turns.grant()
+        await turns.grant()
+        assert told(greedy) == [piece_of(1), piece_of(2)]
+        assert turns.granted_bytes == 4 * METADATA_PIECE_BYTES
+        assert not turns.waits
+        assert not turns.returned_bytes
+
+
+@pytest.mark.anyio
+async def test_b2_what_a_limit_grants_who_has_left_is_given_back() -> None:
+    gone = metadata_peer()
+    async with limited(gone) as (world, turns):
+        world.ask(gone, 0)
+        await anyio.wait_all_tasks_blocked()
+        world.serving.on_left(gone)
+        await turns.grant()
+        world.later(1)
+        assert told(gone) == []
+        assert turns.returned_bytes == turns.granted_bytes == METADATA_PIECE_BYTES
+        assert not turns.waits
+
+
+@pytest.mark.anyio
+async def test_b2_a_limit_that_is_lifted_lets_metadata_go_at_once() -> None:
+    peer = metadata_peer()
+    async with limited(peer) as (world, turns):
+        world.ask(peer, 0, 1)
+        await anyio.wait_all_tasks_blocked()
+        world.serving.upload_throttle = None
+        world.later(0.25)
+        assert told(peer) == [piece_of(0), piece_of(1)]
+        await turns.grant()
+        assert not turns.waits
+
+
+class Uploader:
+    """Sends blocks as fast as a limit allows."""
+
+    def __init__(self) -> None:
+        self.download_throttle: Any = None
+        self.upload_throttle: Any = None
+        self.sent_bytes = 0
+
+    async def run(self) -> None:
+        while True:
+            self.sent_bytes += await self.upload_throttle.acquire(METADATA_PIECE_BYTES)
+
+
+@pytest.mark.anyio
+async def test_b2_metadata_has_the_share_of_one_peer_of_a_small_limit() -> None:
+    world, rate = World(), 40 * 1024
+    manager = BandwidthManager(BandwidthConfig(), world.clock)
+    torrent = manager.of_torrent(RateLimits(upload=rate))
+    torrent.join()
+    askers, uploaders = [metadata_peer(), metadata_peer()], [Uploader() for _ in range(3)]
+    torrent.add_sender(world.serving)
+    for uploader in uploaders:
+        torrent.add_link(uploader, "8.8.8.8")
+    for peer in askers:
+        torrent.add_link(peer.link, "8.8.8.8")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.serving.run)
+        for uploader in uploaders:
+            tasks.start_soon(uploader.run)
+        for peer in askers:
+            world.ask(peer, *range(PIECES))
+        for _ in range(4 * 60):
+            world.later(0.25)
+            manager.upload.serve(world.clock())
+            await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    given = [data_bytes(told(peer)) for peer in askers]
+    assert abs(given[0] - given[1]) <= METADATA_PIECE_BYTES
+    assert sum(given) == pytest.approx(60 * rate / 4, rel=0.1)
+    assert sum(each.sent_bytes for each in uploaders) + sum(given) <= 60 * rate * 1.1

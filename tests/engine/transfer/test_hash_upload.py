@@ -22,8 +22,10 @@ from torrent_engine.codec.merkle import fold, leaves_of, pad_hash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.transfer.hash_upload import (
+    MAX_COPIES,
     MAX_PLACES,
     MAX_WAITING,
+    PIECES_PER_UNIT,
     UNITS_PER_BLOCK,
     WINDOW_S,
     HashUpload,
@@ -248,6 +250,35 @@ async def test_b4_what_is_read_for_hashes_counts_as_control_messages() -> None:
     peer = scene.join()
     scene.ask(peer)
     assert peer.connection.state.control_units == 4 * UNITS_PER_BLOCK
+
+
+async def test_b4_the_pieces_of_all_copies_that_are_looked_at_count_as_control_messages() -> None:
+    pieces, copies = 8 * PIECES_PER_UNIT, MAX_COPIES + 1
+    data = payload_of(pieces * BLOCK)
+    info, layers = v2_info({f"{each:02}": data for each in range(copies)}, piece_bytes=2 * BLOCK)
+    scene = Scene(Metainfo.from_bytes(torrent_around(info, layers)))
+    (root,) = layers
+    peer, state = scene.join(), scene.torrent.table.have
+    for each in range(copies):
+        state.clear((each + 1) * pieces // 2 - 1)
+    scene.ask(peer, HashRange(root, 0, 0, pieces, 0))
+    assert peer.connection.state.control_units == MAX_COPIES * 4
+    peer.connection.state.control_units = 0
+    state.clear(0)
+    scene.ask(peer, HashRange(root, 0, 0, pieces, 0))  # of the first copy one piece is looked at
+    assert peer.connection.state.control_units == (MAX_COPIES - 1) * 4
+
+
+async def test_b4_no_piece_is_looked_at_for_a_peer_with_enough_requests_that_wait() -> None:
+    scene = Scene()
+    peer = scene.join()
+    for _ in range(MAX_WAITING):
+        scene.ask(peer)
+    scene.torrent.table.have = None
+    scene.ask(peer)
+    link: Any = peer.link
+    link.flush()
+    assert link.sent == [encode_hash_reject(WANTED)]
 
 
 async def test_bep52_hashes_of_blocks_that_somebody_changed_are_not_given() -> None:

@@ -78,8 +78,33 @@ def test_b9_who_hangs_up_and_comes_again_begins_no_new_minute() -> None:
         assert hear(subject, *range(number * 20, number * 20 + 20), now=number) in {20, 10, 0}
         subject.left("sender")
         subject.joined("sender", PeerAddress(TELLER.host, 7000 + number))
+    assert hear(subject, 200, now=10) == 0
+    assert hear(subject, 201, now=59.9) == 0
+    assert hear(subject, 202, now=66) == 1
+
+
+def test_b9_six_messages_of_another_peer_of_its_address_are_not_held_against_a_peer() -> None:
+    subject = pex_trust()
+    for number in range(6):
+        hear(subject, number, now=number)
+    subject.left("sender")
+    subject.joined("neighbour", TELLER._replace(port=7000))
+    for number in range(6):  # which are six of its own
+        assert subject.heard("neighbour", addresses(100 + number), (), 10 + number) == []
     with pytest.raises(RemoteProtocolError):
-        subject.heard("sender", (), (), 10)
+        subject.heard("neighbour", (), (), 20)
+    assert subject.heard("neighbour", addresses(200), (), 71) == addresses(200)
+
+
+def test_b9_what_a_peer_drops_is_dropped_also_if_it_is_not_listened_to() -> None:
+    subject = pex_trust()
+    subject.joined("neighbour", TELLER._replace(port=7000))
+    hear(subject, 1, 2, now=0, key="neighbour")
+    subject.joined("third", TELLER._replace(port=7001))
+    for number in range(5):
+        hear(subject, 10 + number, now=1, key="third")
+    assert subject.heard("neighbour", addresses(3), addresses(1), 2) == []
+    assert set(subject.addresses_of("neighbour")) == set(addresses(2))
 
 
 def test_bep11_one_port_of_a_host_is_taken_where_hosts_are_peers() -> None:

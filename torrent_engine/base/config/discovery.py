@@ -339,7 +339,12 @@ class MetadataConfig(Checked):
     """Metadata requests of one peer in the queue; more are rejected."""
     max_upload_bytes_per_s: int = 256 * KIB
     """Rate of metadata sent to one peer."""
+    max_total_upload_bytes_per_s: int = 4 * MIB
+    """Rate of metadata sent to all peers of one torrent; 0 is unlimited. The limits of uploads are
+    for metadata, too."""
     max_copies_per_peer: int = 5
     """Times that one connection may download the whole metadata; then its requests are rejected."""
+    max_copies_per_address: int = 20
+    """The same for all connections of one IPv4 address or IPv6 /64 in an hour."""
     serve_private: bool = False
     """Serve the metadata of private torrents too; most clients do not."""

@@ -10,7 +10,7 @@ it.
 import logging
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -35,6 +35,10 @@ class WriteJournal:
         self._pending: set[int] = set()
         self._files: dict[int, int] = {}
         """The inodes of files by their numbers."""
+        self._end_bytes = 0
+        """Length of the whole entries in the file; the next ones are written there."""
+        self._unwritten = b""
+        """Entries that could not be written; the next note tries again."""
         self.noted_ns = 0
         """When the file was written before it was opened, in wall-clock time since 1970."""
 
@@ -66,26 +70,20 @@ class WriteJournal:
         """Append a file that is the torrent's from now on."""
         inode &= INODE_MASK
         with self._lock:
-            if self._files.get(index) != inode and self._descriptor >= 0:
+            is_new = self._files.get(index) != inode
+            if (is_new or self._unwritten) and self._descriptor >= 0:
                 self._files[index] = inode
-                self._append(_FILE.pack(index | _FILE_BITS, inode))
+                self._append(_FILE.pack(index | _FILE_BITS, inode) if is_new else b"")
 
     def _read(self) -> tuple[set[int], dict[int, int]]:
-        """Return the pieces and files that are in the file, and go to its end."""
-        data, at = self._path.read_bytes(), 0
-        pieces: set[int] = set()
-        files: dict[int, int] = {}
-        while at + _ENTRY.size <= len(data):
-            (entry,) = _ENTRY.unpack_from(data, at)
-            if entry < _FILE_BITS:
-                pieces.add(entry)
-                at += _ENTRY.size
-            elif at + _FILE.size <= len(data):
-                files[entry ^ _FILE_BITS] = _FILE.unpack_from(data, at)[1]
-                at += _FILE.size
-            else:
-                break
-        os.lseek(self._descriptor, at, os.SEEK_SET)
+        """Return the pieces and files that are in the file, and go to the end of the whole ones."""
+        data = self._path.read_bytes()
+        pieces, files, self._end_bytes = _parse(data)
+        self._unwritten = b""
+        os.lseek(self._descriptor, self._end_bytes, os.SEEK_SET)
+        if self._end_bytes < len(data):
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._end_bytes)
         return pieces, files
 
     def note(self, pieces: Iterable[int]) -> None:
@@ -95,16 +93,33 @@ class WriteJournal:
         """
         with self._lock:
             new = set(pieces).difference(self._pending)
-            if not new or self._descriptor < 0:
+            if not (new or self._unwritten) or self._descriptor < 0:
                 return
             self._pending |= new
             self._append(b"".join(map(_ENTRY.pack, new)))
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, entries: bytes) -> None:
+        data = self._unwritten + entries
         try:
-            os.write(self._descriptor, data)
+            written_bytes = os.write(self._descriptor, data)
         except OSError as error:
             _log.warning("cannot write %s: %s", self._path, error)
+            written_bytes = 0
+        if written_bytes == len(data):
+            self._end_bytes += written_bytes
+            self._unwritten = b""
+        else:
+            self._cut(data, written_bytes)
+
+    def _cut(self, data: bytes, written_bytes: int) -> None:
+        """End the file after the last whole entry that was written, and keep the others."""
+        is_whole = written_bytes == len(data)
+        whole_bytes = written_bytes if is_whole else _parse(data[:written_bytes])[2]
+        self._end_bytes += whole_bytes
+        self._unwritten = data[whole_bytes:]
+        with suppress(OSError):
+            os.lseek(self._descriptor, self._end_bytes, os.SEEK_SET)
+            os.ftruncate(self._descriptor, self._end_bytes)
 
     def settle(self, pieces: Iterable[int], files: Iterable[int] = ()) -> None:
         """Forget pieces and files that the database knows of now."""
@@ -118,6 +133,8 @@ class WriteJournal:
     def close(self) -> None:
         """Close the file; what is pending stays in it."""
         with self._lock:
+            if self._unwritten and self._descriptor >= 0:
+                self._append(b"")
             descriptor, self._descriptor = self._descriptor, -1
             if descriptor >= 0:
                 os.close(descriptor)
@@ -128,13 +145,49 @@ class WriteJournal:
         More than a page is left as it is, with entries too many: a kill within the write could
         lose some, and hashing a piece in vain costs less than fetching one again.
         """
-        data = b"".join(map(_ENTRY.pack, sorted(self._pending)))
-        data += b"".join(
-            _FILE.pack(index | _FILE_BITS, each) for index, each in self._files.items()
-        )
+        data = _packed(self._pending, self._files)
         if len(data) > _PAGE_BYTES:
+            self._drop_settled()
             return
-        with suppress(OSError):
+        try:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-            os.write(self._descriptor, data)
-            os.ftruncate(self._descriptor, len(data))
+            written_bytes = os.write(self._descriptor, data)
+        except OSError:
+            self._drop_settled()
+            with suppress(OSError):
+                os.lseek(self._descriptor, self._end_bytes, os.SEEK_SET)
+            return
+        self._end_bytes = 0
+        self._cut(data, written_bytes)
+        if self._unwritten:
+            self._append(b"")
+
+    def _drop_settled(self) -> None:
+        """Keep no unwritten entries but those that are pending."""
+        if self._unwritten:
+            pieces, files, _ = _parse(self._unwritten)
+            left = {index: self._files[index] for index in files if index in self._files}
+            self._unwritten = _packed(pieces & self._pending, left)
+
+
+def _parse(data: bytes) -> tuple[set[int], dict[int, int], int]:
+    """Return the pieces and files of whole entries, and where these end."""
+    pieces: set[int] = set()
+    files: dict[int, int] = {}
+    at = 0
+    while at + _ENTRY.size <= len(data):
+        (entry,) = _ENTRY.unpack_from(data, at)
+        if entry < _FILE_BITS:
+            pieces.add(entry)
+            at += _ENTRY.size
+        elif at + _FILE.size <= len(data):
+            files[entry ^ _FILE_BITS] = _FILE.unpack_from(data, at)[1]
+            at += _FILE.size
+        else:
+            break
+    return pieces, files, at
+
+
+def _packed(pieces: Iterable[int], files: Mapping[int, int]) -> bytes:
+    data = b"".join(map(_ENTRY.pack, sorted(pieces)))
+    return data + b"".join(_FILE.pack(index | _FILE_BITS, each) for index, each in files.items())

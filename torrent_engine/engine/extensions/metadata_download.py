@@ -48,7 +48,7 @@ class MetadataDownload:
         config = swarm.shared_config.metadata
         self._clock = swarm.clock
         self._fetch = MetadataFetch(info_hash, config, swarm.rng)
-        self._serving = MetadataUpload(None, config, swarm.clock)
+        self._serving = MetadataUpload(None, config, swarm.clock, swarm.shared_config.pool)
         self._peers: dict[Identity, Peer] = {}
         self._on_metadata = on_metadata
         self._on_liar = on_liar

@@ -8,6 +8,7 @@ uploads are for them as for blocks: all answers of a torrent together have the s
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -41,6 +42,7 @@ ALL_BYTES: Final = 1024 * MIB  # ours: the same for all peers
 UNITS_PER_BLOCK: Final = 2  # ours: what reading and hashing takes, as control messages count
 UNLIMITED_HASHES: Final = 32  # ours: an answer that is as short as other messages
 ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is searched
+PIECES_PER_UNIT: Final = 64  # ours: pieces of files that are looked at, whether we have them
 
 
 class HashUpload:
@@ -124,8 +126,11 @@ class HashUpload:
         """Return whether blocks are read for a peer, which is then charged for them."""
         state = peer.connection.state
         state.control_units += len(part.lengths) // ROOTS_PER_UNIT
-        found = self._find(trees, part, wanted)
-        if found is None or not self._has_room(peer):
+        if not self._has_room(peer):
+            return False
+        found, pieces = self._find(trees, part, wanted)
+        state.control_units += pieces // PIECES_PER_UNIT
+        if found is None:
             return False
         self._begin_window()
         before, count = self._read_of(peer), len(found[1])
@@ -145,21 +150,29 @@ class HashUpload:
             self._window_began_s = now
             self._read_bytes.clear()
 
-    def _find(self, trees: HashTrees, part: V2Part, wanted: HashRange) -> tuple[int, range] | None:
-        """Return a file that we have the blocks of, and which; None if there is none."""
+    def _find(
+        self, trees: HashTrees, part: V2Part, wanted: HashRange
+    ) -> tuple[tuple[int, range] | None, int]:
+        """Return a file that we have the blocks of, and which, and how many pieces were looked at.
+
+        None in place of the file: there is none.
+        """
         layout, has = self._torrent.metainfo.layout, self._torrent.table.have.has
+        looked_at = 0
         for index in _files_of(part, wanted.root):
             span = trees.span(wanted, part.lengths[index])
             if span is None:
-                return None
+                break
             start = layout.offsets[index]
             pieces = range(
                 (start + span.start) // part.piece_bytes,
                 (start + span.stop - 1) // part.piece_bytes + 1,
             )
-            if all(map(has, pieces)):
-                return index, span
-        return None
+            missing = next(filterfalse(has, pieces), None)
+            looked_at += (pieces.stop if missing is None else missing + 1) - pieces.start
+            if missing is None:
+                return (index, span), looked_at
+        return None, looked_at
 
     async def _answer(self, peer: Peer, wanted: HashRange) -> None:
         trees, part = self._made_trees(), self._torrent.metainfo.v2
@@ -187,7 +200,7 @@ class HashUpload:
         self, trees: HashTrees, part: V2Part, wanted: HashRange
     ) -> bytes | None:
         """Return hashes that blocks are read for; None if the blocks are not right any more."""
-        found = self._find(trees, part, wanted)
+        found, _ = self._find(trees, part, wanted)
         if found is None:
             return None
         index, span = found

@@ -149,9 +149,11 @@ class Transfer:
                 on_learned=self._on_learned,
             ),
         )
+        config = torrent.shared_config
         self._metadata = MetadataUpload(
-            torrent.metainfo, torrent.shared_config.metadata, torrent.clock
+            torrent.metainfo, config.metadata, torrent.clock, config.pool
         )
+        self.bandwidth.add_sender(self._metadata)
         self.swarm_parts = self._make_swarm_parts(handover)
         self.pool = self.swarm_parts.pool
         self.source_totals = self.swarm_parts.source_totals
@@ -248,6 +250,7 @@ class Transfer:
                 tasks.start_soon(self.sources.run)
                 tasks.start_soon(self.web_seeds.run)
                 tasks.start_soon(self.uploads.hashes.run)
+                tasks.start_soon(self._metadata.run)
                 tasks.start_soon(self._layers.run)
                 self._shared.router.register(info_hash, self.pool.accept, torrent.other_hash)
                 self.uploads.set_active(active=True)

@@ -31,6 +31,9 @@ class _PexSender:
     name: str
     """Its identity across connections: its operator, or its address if that may be shared."""
     heard: MessageLog
+    """Also the messages of earlier connections, which may have been another peer's."""
+    sent_s: deque[float] = field(default_factory=deque)
+    """When its own recent messages were received."""
     addresses: dict[PeerAddress, None] = field(default_factory=dict)
     """Accepted addresses that it claims to be connected to."""
     operators: set[str] = field(default_factory=set)
@@ -82,12 +85,15 @@ class PexTrust(Generic[Key]):
     ) -> list[PeerAddress]:
         """Process one message of a peer that :meth:`joined`; return the addresses to try.
 
-        Raises RemoteProtocolError if it sends messages too often.
+        What it adds is ignored if there were too many messages of its name. Raises
+        RemoteProtocolError if so many were its own.
         """
         sender = self._senders[key]
-        self._count_message(sender, now)
+        is_heard = self._count_message(sender, now)
         for address in dropped:
             _forget(sender, address)
+        if not is_heard:
+            return []
         accepted: list[PeerAddress] = []
         if self._is_trusted(sender, now):
             room = self._room(sender)
@@ -149,15 +155,20 @@ class PexTrust(Generic[Key]):
     def _is_trusted(self, sender: _PexSender, now: float) -> bool:
         return self._distrusted.get(sender.name, now) <= now
 
-    def _count_message(self, sender: _PexSender, now: float) -> None:
-        config = self._config
-        while sender.heard and sender.heard[0][0] <= now - config.interval_s:
-            sender.heard.popleft()
-        if len(sender.heard) >= config.max_messages_per_interval:
+    def _count_message(self, sender: _PexSender, now: float) -> bool:
+        """Count a message, and return whether it is listened to."""
+        config, heard, sent_s = self._config, sender.heard, sender.sent_s
+        while heard and heard[0][0] <= now - config.interval_s:
+            heard.popleft()
+        while sent_s and sent_s[0] <= now - config.interval_s:
+            sent_s.popleft()
+        if len(sent_s) >= config.max_messages_per_interval:
             raise RemoteProtocolError(
                 f"more than {config.max_messages_per_interval} ut_pex in {config.interval_s:g} s",
                 bep=11,
             )
+        sent_s.append(now)
+        return len(heard) < config.max_messages_per_interval
 
     def _room(self, sender: _PexSender) -> int:
         accepted_recently = sum(count for _, count in sender.heard)
