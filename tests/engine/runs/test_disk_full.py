@@ -81,6 +81,29 @@ async def becomes(session: Session, state: State) -> None:
     await until(lambda: session.state is state)
 
 
+@pytest.mark.parametrize("what", ["rename", "recheck"])
+async def test_f1_a_run_that_ends_while_its_state_cannot_be_saved_is_followed_by_another(
+    tmp_path: Path, disk: Path, what: str
+) -> None:
+    """What a user asks for ends the run, whose last save fails; the torrent waits for room."""
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        leeching(disk, address, retry_s=SOON) as (session, _, _),
+    ):
+        await becomes(session, State.ERROR)
+        (disk / "state/reserve").unlink(missing_ok=True)
+        fill_disk(disk / "rest")
+        with suppress(DiskFullError):
+            if what == "rename":
+                await session.rename_file(0, "renamed")
+            else:
+                await session.recheck()
+        for name in ("rest", "filler"):
+            (disk / name).unlink()
+        await becomes(session, State.SEEDING)
+    assert (disk / "out/big").read_bytes() == PAYLOAD
+
+
 def completed(events: list[Any]) -> list[int]:
     return [event.piece_index for event in events if event.type == "piece.completed"]
 

@@ -4,6 +4,7 @@ Ref-counted and single-flight: however many tasks acquire it at once, one start 
 references everything is closed, in order, exactly once.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -48,6 +49,8 @@ from torrent_engine.policy.peers.bans import ListedBan
 
 if TYPE_CHECKING:
     from torrent_engine.engine.states import State
+
+logger = logging.getLogger(__name__)
 
 LIVE_FIELDS: Final = frozenset(
     {
@@ -125,6 +128,8 @@ class SharedResources:
         self.router, self.bandwidth = pools.router, pools.bandwidth
         self.session_jobs = pools.session_jobs
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._is_leaving = False
+        """Whether all is being closed: nothing new may open it."""
         self._services: Services | None = None
         self._starting: _Start | None = None
         self._host: HostTask | None = None
@@ -184,9 +189,12 @@ class SharedResources:
         trace: TracebackType | None,
     ) -> bool | None:
         """Close everything, Sessions that are still open too."""
-        tasks, self._tasks = self._tasks, None
-        with anyio.CancelScope(shield=True):
-            await self._close_all()
+        tasks, self._is_leaving = self._tasks, True
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._close_all()  # Sessions may need tasks to end
+        finally:
+            self._tasks, self._is_leaving = None, False
         if tasks is None:
             return None
         tasks.cancel_scope.cancel()
@@ -202,7 +210,7 @@ class SharedResources:
         and the next call tries again.
         """
         while self._services is None:
-            if self._tasks is None:
+            if self._tasks is None or self._is_leaving:
                 raise ClosedError("SharedResources", NOT_OPEN)
             if self._starting is None:
                 self._starting = _Start()
@@ -383,10 +391,10 @@ class SharedResources:
         return self._services
 
     def start_task(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Run a Session's task; it must not raise."""
+        """Run a Session's task; what it raises, which only a bug does, ends nothing else."""
         if self._tasks is None:
             raise ClosedError("SharedResources", NOT_OPEN)
-        self._tasks.start_soon(work)
+        self._tasks.start_soon(_run_alone, work)
 
     def network_status(self) -> NetworkStatus:
         """Return where peers reach us: endpoints, external addresses, mappings, last arrivals."""
@@ -484,6 +492,13 @@ class SharedResources:
         }
         changes: dict[str, Any] = {name: rate for name, rate in given.items() if rate is not None}
         self.config = replace(self.config, **changes)
+
+
+async def _run_alone(work: Callable[[], Coroutine[object, object, None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        logger.exception("a bug ended a task of a torrent")
 
 
 def _literal(host: str) -> str:

@@ -205,18 +205,10 @@ class RunLoop:
         core.run = run = self.make_run(metainfo, trust=core.trusts_resume)
         try:
             await run.run()
-        except DiskFullError as error:
-            if run.stop_reason is not None:
-                raise
-            await self._wait_for_room(error)
         except TorrentEngineError as error:
-            if run.stop_reason is not None or not is_out_of_descriptors(error):
+            if run.stop_reason not in OF_THE_RUN:
                 raise
-            self._waits_for_descriptors += 1
-            is_long = self._waits_for_descriptors == MANY_WAITS
-            level = logging.WARNING if is_long else logging.INFO
-            logger.log(level, "torrent %s: tried again soon: %s", core.info_hash.hex(), error)
-            await anyio.sleep(OPEN_AGAIN_S)
+            await self._wait_out(error)
         finally:
             if not run.keeps_sources:
                 with anyio.CancelScope(shield=True):
@@ -231,6 +223,21 @@ class RunLoop:
         if run.stop_reason not in OF_THE_RUN:  # it may have come in a wait after a failed run
             core.stop_wanted = run.stop_reason
         return None
+
+    async def _wait_out(self, error: TorrentEngineError) -> None:
+        """Wait until what ended a run may be over; raise it if it does not pass."""
+        if isinstance(error, DiskFullError):
+            if self._work is None:  # which may be a move to another disk
+                await self._wait_for_room(error)
+            return
+        if not is_out_of_descriptors(error):
+            raise error
+        self._waits_for_descriptors += 1
+        is_long = self._waits_for_descriptors == MANY_WAITS
+        level = logging.WARNING if is_long else logging.INFO
+        info_hash = self._core.info_hash.hex()
+        logger.log(level, "torrent %s: tried again soon: %s", info_hash, error)
+        await anyio.sleep(OPEN_AGAIN_S)
 
     def make_run(self, metainfo: Metainfo, *, trust: bool) -> TorrentRun:
         """Return the next run; with ``trust`` false all data is hashed."""
@@ -342,6 +349,12 @@ class RunLoop:
 
     async def end(self) -> None:
         """End the Session: its state becomes STOPPED unless it is ERROR."""
+        try:
+            await self._end()
+        finally:
+            self._core.ended.set()
+
+    async def _end(self) -> None:
         core, shared = self._core, self._core.shared
         core.is_ending = True
         await self._close_handover()
@@ -354,7 +367,6 @@ class RunLoop:
                 core.machine.fire(Signal.STOP)
             core.events.publish(SessionStopped(core.info_hash, core.stop_reason))
         await shared.release()
-        core.ended.set()
 
     def end_dormant(self, say_goodbye: Callable[[], Awaitable[None]]) -> None:
         """End a Session that is dormant, in a task of its own, after ``say_goodbye``."""
@@ -362,9 +374,10 @@ class RunLoop:
 
         async def end() -> None:
             with anyio.CancelScope(shield=True):
-                await say_goodbye()
-                core.stop_reason = core.stop_wanted or core.stop_reason
-                await self.do_work()
-                await self.end()
+                try:
+                    await say_goodbye()
+                finally:
+                    core.stop_reason = core.stop_wanted or core.stop_reason
+                    await self.end()
 
         core.shared.start_task(end)
