@@ -6,7 +6,7 @@ Blocks are one byte long here, and count as long as they say.
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from itertools import islice
 from types import SimpleNamespace
@@ -327,7 +327,7 @@ class PoisonSwarm:
         self.manager.drop_blocks_of([key for key in verdict.ban if isinstance(key, Identity)])
         self.manager.wanted_changed()
 
-    def _write_ahead(self, _now: float, _age_s: float) -> None:
+    def _write_ahead(self, _now: float, _age_s: float, _but_for: Container[int]) -> None:
         most = DiskConfig().partial_memory_bytes
         held = sum(each.memory_bytes for each in self.finisher.assemblies.values())
         if held > most:

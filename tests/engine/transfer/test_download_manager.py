@@ -6,13 +6,16 @@ from typing import Any
 
 from tests.support.clock import ManualClock
 from tests.support.torrents import make_torrent, payload_of
+from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.swarm.context import Totals
 from torrent_engine.engine.swarm.peer import Identity
 from torrent_engine.engine.transfer.download_manager import SLOW_S, DownloadManager
 from torrent_engine.policy.peers.smart_ban import SmartBan
+from torrent_engine.policy.pieces.peer_pieces import PeerPieces
 from torrent_engine.policy.pieces.picker import Picker
-from torrent_engine.policy.pieces.piece_table import PieceTable
+from torrent_engine.policy.pieces.piece_table import Block, PieceTable
 from torrent_engine.protocol.wire.messages import BlockReceived, PeerUnchoked
 
 METAINFO, PAYLOAD = make_torrent(payload_of(8 * BLOCK_BYTES), piece_bytes=4 * BLOCK_BYTES)
@@ -22,31 +25,43 @@ ALL = 0b11
 def make_peer(name: str) -> Any:
     return SimpleNamespace(
         identity=Identity(PeerAddress(name, 1), PeerId(bytes(20))),
-        connection=SimpleNamespace(outstanding={}),
+        connection=make_connection(),
         received_blocks=0,
         is_proven=False,
         slow_seconds=SLOW_S,  # shares pieces
         quiet_until_s=0.0,
         downloaded_now_bytes=0,
+        pieces=PeerPieces(),
     )
 
 
-def make_manager(*peers: Any) -> tuple[DownloadManager, Any]:
-    table = PieceTable(METAINFO.geometry)
+def make_connection() -> Any:
+    outstanding: dict[Block, None] = {}
+    state = SimpleNamespace(outstanding_requests=lambda: tuple(outstanding))
+    return SimpleNamespace(outstanding=outstanding, state=state, incoming_block=None)
+
+
+def make_manager(*peers: Any, metainfo: Metainfo = METAINFO) -> tuple[DownloadManager, Any]:
+    table = PieceTable(metainfo.geometry)
     torrent: Any = SimpleNamespace(
-        metainfo=METAINFO,
+        metainfo=metainfo,
         table=table,
-        picker=Picker(METAINFO.geometry, table, random.Random(1), is_sequential=True),
+        picker=Picker(metainfo.geometry, table, random.Random(1), is_sequential=True),
         smart_ban=SmartBan(),
         totals=Totals(),
         peers=peers,
         clock=ManualClock(),
+        shared_config=SimpleNamespace(disk=DiskConfig()),
         told=[],
+        finished=[],
+        kept_back=[],
     )
     finisher: Any = SimpleNamespace(
         waits_for_hash=lambda _: False,
         assemblies={},
-        finish=lambda _: None,
+        finish=torrent.finished.append,
+        write_ahead=lambda _now, _age_s, but_for: torrent.kept_back.append({*but_for}),
+        restarted=lambda _: None,
         blocks_dropped=lambda assembly: torrent.told.append(assembly.partial.piece),
     )
     return DownloadManager(torrent, finisher), torrent

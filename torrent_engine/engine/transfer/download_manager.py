@@ -14,7 +14,7 @@ from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer, Sender
 from torrent_engine.engine.swarm.peer_dispatch import PeerEventHandler
 from torrent_engine.engine.transfer.deadline_requests import IsAsked, UrgentRequests
-from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
+from torrent_engine.engine.transfer.piece_assembly import BannedBlocks, PieceAssembly
 from torrent_engine.engine.transfer.piece_verifier import PieceFinisher
 from torrent_engine.policy.peers.unproven_peers import UnprovenPeerLimits
 from torrent_engine.policy.pieces.end_game import choose_duplicates, is_end, left_blocks
@@ -75,6 +75,8 @@ class DownloadManager:
         self._clock = torrent.clock
         self._finisher = finisher
         self._assemblies = finisher.assemblies
+        self.banned = BannedBlocks(torrent, finisher.assemblies, self._dropped)
+        """What banned peers sent, while it is being dropped."""
         self.has_duplicates = False
         """Whether some block was asked of several peers: the end game, or one comes too late."""
         self.is_active = False
@@ -239,6 +241,9 @@ class DownloadManager:
 
     def _whole(self, assembly: PieceAssembly) -> None:
         piece = assembly.partial.piece
+        self.banned.drop_of(assembly)
+        if assembly.partial.left:
+            return
         if assembly.partial.pads:
             assembly.own_pads()
         self._picker.finished(piece)
@@ -246,19 +251,22 @@ class DownloadManager:
         self._finisher.finish(assembly)
 
     def drop_blocks_of(self, banned: Collection[Sender]) -> None:
-        """Fetch again what these sent of begun pieces, rather than the pieces once they fail."""
+        """Fetch again what these sent of begun pieces, rather than the pieces once they fail.
+
+        Some of it now; then :attr:`banned` has to go on.
+        """
         for peer in self._torrent.peers:
             if peer.identity in banned:
                 peer.quiet_until_s = inf
-        for piece, assembly in self._assemblies.items():
-            dropped = assembly.drop_blocks_of(banned)
-            if dropped:
-                self._finisher.blocks_dropped(assembly)
-            for number in dropped:
-                block = assembly.partial.block(number)
-                asked = sum(block in peer.connection.outstanding for peer in self._torrent.peers)
-                self._picker.lost(piece, number, asked)
-                self._torrent.totals.failed_bytes += block[2]
+        self.banned.add(banned)
+        self.banned.drop_some()
+
+    def _dropped(self, assembly: PieceAssembly) -> None:
+        """Go on with a begun piece that lost blocks; one of nobody that has none begins anew."""
+        partial = assembly.partial
+        is_over = partial.exclusive_to is None and partial.is_untouched
+        if not (is_over and self._restart([partial.piece])):
+            self._finisher.blocks_dropped(assembly)
 
     def _on_unrequested(self, _peer: Peer, event: UnrequestedBlock) -> None:
         """Count a block that nobody asked for."""
@@ -285,7 +293,7 @@ class DownloadManager:
         self._unchecked_bytes += received_bytes
         if self._unchecked_bytes * 2 > self._torrent.shared_config.disk.partial_memory_bytes:
             self._unchecked_bytes = 0
-            self._finisher.write_ahead(self._clock(), inf)
+            self._finisher.write_ahead(self._clock(), inf, self.banned.pieces)
 
     def _cancel_elsewhere(self, peer: BlockSender, block: Block) -> None:
         for other in self._torrent.peers:
@@ -613,7 +621,7 @@ class DownloadManager:
             self.refill(peer)
             peer.link.flush()
         if self.is_active:  # not onto a full disk
-            self._finisher.write_ahead(now, FLUSH_AGE_S)
+            self._finisher.write_ahead(now, FLUSH_AGE_S, self.banned.pieces)
         if self.has_duplicates:
             partials = self._picker.partials.values()
             self.has_duplicates = any(partial.has_duplicates for partial in partials)

@@ -11,7 +11,7 @@ common practice of clients.
 import random
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -492,10 +492,10 @@ class Picker:
             partial.release(block)
             self._reopen(partial)
 
-    def lost(self, piece: int, block: int, asked: int) -> None:
-        """Record that a received block was discarded; ``asked`` requests for it remain."""
+    def lost(self, piece: int, blocks: Collection[int], asked: Mapping[int, int]) -> None:
+        """Record that received blocks were discarded; ``asked``: requests that remain, by block."""
         partial = self.partials[piece]
-        partial.lost(block, asked)
+        partial.lost(blocks, asked)
         self._reopen(partial)
 
     def _reopen(self, partial: PartialPiece) -> None:
