@@ -6,7 +6,7 @@ Blocks are one byte long here, and count as long as they say.
 
 import hashlib
 import random
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
 from itertools import islice
 from types import SimpleNamespace
@@ -71,6 +71,10 @@ class SimConnection:
         del self.outstanding[block]
         if self.ignores_cancels or is_under_way:
             self.sent_late.append(block)
+
+    def cancel_blocks(self, blocks: Collection[Block]) -> None:
+        for block in sorted(blocks):
+            self.cancel(block)
 
     def abandon(self, blocks: list[Block]) -> None:
         for block in blocks:

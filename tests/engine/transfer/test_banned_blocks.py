@@ -1,10 +1,10 @@
 """Rows B6, F11: what a banned peer sent is thrown away, some of it in each turn."""
 
-from collections.abc import KeysView
 from types import SimpleNamespace
 from typing import Any
 
 from tests.engine.transfer.test_download_manager import make_manager, make_peer
+from tests.support.counting_requests import CountingRequests
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.transfer import piece_assembly
@@ -18,24 +18,6 @@ METAINFO, _ = make_torrent(
 )
 ALL = (1 << PIECES) - 1
 OTHERS = 10
-
-
-class CountingRequests(dict[Block, None]):
-    """Outstanding requests that count how many of them are looked at."""
-
-    looks = 0
-
-    def __contains__(self, block: object) -> bool:
-        CountingRequests.looks += 1
-        return super().__contains__(block)
-
-    def __iter__(self) -> Any:
-        CountingRequests.looks += len(self)
-        return super().__iter__()
-
-    def keys(self) -> KeysView[Block]:  # type: ignore[override]
-        CountingRequests.looks += len(self)
-        return super().keys()
 
 
 def send(manager: DownloadManager, sender: Any, block: Block) -> None:
