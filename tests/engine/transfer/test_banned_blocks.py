@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.engine.transfer.test_download_manager import make_manager, make_peer
-from tests.support.counting_requests import CountingRequests
+from tests.support.counting import CountingRequests
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.transfer import piece_assembly

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.clock import ManualClock
-from tests.support.counting_requests import CountingRequests
+from tests.support.counting import CountingBits, CountingRequests
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
@@ -134,16 +134,6 @@ def test_b5_an_unchoke_is_no_block_of_who_owes_us_some() -> None:
     peer.connection.outstanding.clear()
     manager.on_unchoked(peer, PeerUnchoked())  # type: ignore[arg-type]
     assert peer.last_block_s == torrent.clock()
-
-
-class CountingBits(int):
-    """Pieces as bits, which count how often all of them are copied."""
-
-    copies = 0
-
-    def __rshift__(self, places: int) -> int:
-        CountingBits.copies += 1
-        return int(self) >> places
 
 
 class CountingPieces(PeerPieces):

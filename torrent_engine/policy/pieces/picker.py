@@ -407,9 +407,10 @@ class Picker:
         """
         if due := self._due_range(bits, count, key=key, only_for=only_for):
             return due
-        for piece, partial in self._shelved(key, only_for):
-            if bits >> piece & 1 and partial.has_free and (piece == last or partial.is_idle):
-                return self._take(partial, count)
+        shelved = self._shelved(key, only_for)
+        fit = (each for each, part in shelved if part.has_free and (each == last or part.is_idle))
+        for piece in among(fit, bits):
+            return self._take(self.partials[piece], count)
         picked: list[Block] = []
         for piece in self._missing_range(bits, count, None if last is None else last + 1):
             if self.twins.bits and self.twins.bits >> piece & 1:

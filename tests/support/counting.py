@@ -1,4 +1,4 @@
-"""Outstanding requests that count what is looked at, for tests of what grows with the swarm."""
+"""Requests and pieces that count what is looked at, for tests of what grows with a swarm."""
 
 from collections.abc import KeysView
 from typing import Any
@@ -22,3 +22,13 @@ class CountingRequests(dict[Block, None]):
     def keys(self) -> KeysView[Block]:  # type: ignore[override]
         CountingRequests.looks += len(self)
         return super().keys()
+
+
+class CountingBits(int):
+    """Pieces as bits, which count how often all of them are copied."""
+
+    copies = 0
+
+    def __rshift__(self, places: int) -> int:
+        CountingBits.copies += 1
+        return int(self) >> places
