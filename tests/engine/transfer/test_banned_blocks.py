@@ -9,6 +9,8 @@ from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.engine.transfer import piece_assembly
 from torrent_engine.engine.transfer.download_manager import DownloadManager
+from torrent_engine.engine.transfer.transfer import Transfer
+from torrent_engine.policy.peers.smart_ban import BanVerdict
 from torrent_engine.policy.pieces.piece_table import Block
 from torrent_engine.protocol.wire.messages import BlockReceived
 
@@ -125,3 +127,33 @@ def test_b6_a_piece_all_of_a_banned_peer_that_left_is_to_begin_again() -> None:
     manager.drop_blocks_of([liar.identity])
     assert torrent.table.missing == ALL
     assert not torrent.picker.partials
+
+
+def transfer_of(manager: DownloadManager, *, tasks: object) -> Any:
+    manager.wanted_changed = lambda: None  # type: ignore[method-assign]
+    judge = SimpleNamespace(judge=lambda _: None)
+    return SimpleNamespace(
+        pool=judge, web_seeds=judge, downloads=manager, _tasks=tasks, _has_freed_blocks=False
+    )
+
+
+def test_b6_what_a_banned_peer_sent_is_dropped_tick_by_tick_while_a_torrent_runs(
+    monkeypatch: Any,
+) -> None:
+    few_a_turn(monkeypatch, 4)
+    manager, torrent, liar, _ = manager_of_liar()
+    transfer = transfer_of(manager, tasks=object())
+    Transfer._on_verdict(transfer, BanVerdict(ban=(liar.identity,)))
+    assert len(torrent.told) == 4
+    Transfer._ask_for_freed_blocks(transfer)
+    assert len(torrent.told) == PIECES
+    assert not manager.banned.pieces
+
+
+def test_b6_what_a_banned_peer_sent_is_dropped_at_once_while_a_torrent_is_paused(
+    monkeypatch: Any,
+) -> None:
+    few_a_turn(monkeypatch, 1)
+    manager, torrent, liar, _ = manager_of_liar()
+    Transfer._on_verdict(transfer_of(manager, tasks=None), BanVerdict(ban=(liar.identity,)))
+    assert len(torrent.told) == PIECES
