@@ -6,7 +6,7 @@ Blocks are one byte long here, and count as long as they say.
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
 from itertools import islice
 from types import SimpleNamespace
@@ -71,6 +71,10 @@ class SimConnection:
         del self.outstanding[block]
         if self.ignores_cancels or is_under_way:
             self.sent_late.append(block)
+
+    def cancel_blocks(self, blocks: Collection[Block]) -> None:
+        for block in sorted(blocks):
+            self.cancel(block)
 
     def abandon(self, blocks: list[Block]) -> None:
         for block in blocks:
@@ -327,7 +331,7 @@ class PoisonSwarm:
         self.manager.drop_blocks_of([key for key in verdict.ban if isinstance(key, Identity)])
         self.manager.wanted_changed()
 
-    def _write_ahead(self, _now: float, _age_s: float) -> None:
+    def _write_ahead(self, _now: float, _age_s: float, _but_for: Container[int]) -> None:
         most = DiskConfig().partial_memory_bytes
         held = sum(each.memory_bytes for each in self.finisher.assemblies.values())
         if held > most:

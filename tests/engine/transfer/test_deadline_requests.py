@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.clock import ManualClock
+from tests.support.counting import CountingBits
 from tests.support.picking import bits_of, pieces_of
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import TransferConfig
@@ -47,6 +48,10 @@ class FakeConnection:
     def cancel(self, block: Block) -> None:
         del self.outstanding[block]
         self.cancelled.append(block)
+
+    def cancel_blocks(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            self.cancel(block)
 
     def set_interested(self, *, interested: bool) -> None:
         self.am_interested = interested
@@ -150,6 +155,18 @@ def test_a_long_queue_makes_room_for_what_is_due_now() -> None:
     connection: Any = peer.connection
     assert connection.cancelled == before[:7:-1]
     assert swarm.picker.has_due(ALL) is False
+
+
+def test_f11_a_long_queue_makes_room_without_a_copy_of_all_pieces_for_each_request() -> None:
+    swarm = Swarm()
+    peer = swarm.join(16 * BLOCK_BYTES, bits=ALL)
+    before = swarm.fill_with_others(peer, than=39)
+    swarm.picker.deadlines.bits = CountingBits(0)
+    CountingBits.copies = 0
+    swarm.urgent._make_room(peer)
+    connection: Any = peer.connection
+    assert connection.cancelled == before[:7:-1]
+    assert CountingBits.copies == 0  # it was one for each of 32
 
 
 def test_what_has_time_cancels_nothing() -> None:

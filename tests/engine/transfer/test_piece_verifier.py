@@ -151,6 +151,15 @@ def test_b6_blocks_of_a_banned_peer_are_dropped_wherever_they_are_but_on_the_way
     assert not node.assembly.is_in_memory
 
 
+def test_b6_a_piece_that_may_have_blocks_of_a_banned_peer_is_not_written_ahead() -> None:
+    node = Node()
+    node.add(0)
+    node.finisher.write_ahead(10.0, 0.0, but_for={0})
+    assert node.jobs == []
+    node.finisher.write_ahead(10.0, 0.0, but_for={1})
+    assert [job.offset_bytes for job in node.jobs] == [0]
+
+
 @pytest.mark.anyio
 async def test_f1_a_slow_verdict_waits_for_its_own_blocks_only() -> None:
     node = Node()

@@ -137,6 +137,46 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(subject._trust) == len(subject._parole) == 50
 
 
+def test_b6_the_blocks_of_failed_pieces_that_are_remembered_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suspicion_module, "MAX_FAILED_BLOCKS", 40)
+    subject = SmartBan()
+    for piece in range(100):
+        subject.piece_failed(piece, [f"a{piece}", f"b{piece}"] * 2, bad(0))
+    assert list(subject._failed) == list(range(90, 100))
+    assert set(subject._suspects) == {f"{who}{piece}" for who in "ab" for piece in range(90, 100)}
+    subject.piece_failed(100, ["a", "b"] * 30, bad(0) * 15)  # longer than that alone
+    assert list(subject._failed) == [100]
+    assert subject.has_failed(100)
+
+
+def test_f11_a_piece_that_passes_is_compared_with_its_own_failures_only() -> None:
+    subject = SmartBan()
+    for piece in range(50):
+        subject.piece_failed(piece, [CountingKey(f"a{piece}"), CountingKey("b")] * 2, bad(0))
+    CountingKey.looks = 0
+    subject.piece_passed(0, [CountingKey("c")] * 4, GOOD)
+    assert CountingKey.looks < 50  # to look at all senders of all failed pieces took 200
+    assert subject.is_on_parole(CountingKey("b"))
+    for piece in range(1, 50):
+        subject.piece_passed(piece, [CountingKey("c")] * 4, GOOD)
+    assert not subject._failed
+    assert not subject._suspects
+    assert not subject._failed_blocks
+
+
+class CountingKey(str):
+    """A sender that counts how often senders are looked at."""
+
+    looks = 0
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        CountingKey.looks += 1
+        return super().__hash__()
+
+
 ATTEMPTS = st.lists(
     st.tuples(
         st.integers(0, 3),

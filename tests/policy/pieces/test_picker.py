@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from tests.support.counting import CountingBits
 from tests.support.picking import Download, asked_of_nobody, bits_of, numbers, pieces_of
 from torrent_engine.base.errors import LocalProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES
@@ -213,6 +214,17 @@ def test_web_seed_passes_over_pieces_that_late_blocks_completed() -> None:
     download.picker.finished(piece)
     picked = download.picker.pick_range(download.all, 2, key="w", only_for=None, last=piece)
     assert pieces_of(picked) == [1 - piece]
+
+
+def test_f11_a_web_seed_is_chosen_a_piece_without_a_copy_of_all_pieces_for_each_begun_one() -> None:
+    download = Download(100, blocks=2)
+    for piece in range(99):
+        download.picker.begin(piece).take(1)
+    bits = CountingBits(download.all)
+    CountingBits.copies = 0
+    picked = download.picker.pick_range(bits, 1, key="w", only_for=None, last=98)
+    assert numbers(picked) == [(98, 1)]
+    assert CountingBits.copies == 1  # it was one for each begun piece
 
 
 def test_web_seed_passes_over_a_piece_without_free_blocks() -> None:

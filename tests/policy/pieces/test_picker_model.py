@@ -233,7 +233,8 @@ class PickerModel(RuleBasedStateMachine):
         if held := {block for block in self.here if block[0] in self.picker.partials}:
             block = self.one_of(which, held)
             self.here.discard(block)
-            self.picker.lost(block[0], block[1] // BLOCK_BYTES, len(self.asked(block)))
+            number, asked = block[1] // BLOCK_BYTES, len(self.asked(block))
+            self.picker.lost(block[0], [number], {number: asked} if asked else {})
 
     # -- the swarm ------------------------------------------------------------------------
 

@@ -217,6 +217,18 @@ def test_bep3_cancel_of_what_was_not_requested_says_nothing() -> None:
     assert not connection.state.abandoned_requests
 
 
+def test_bep3_several_cancels_are_sent_as_one_buffer_but_for_what_was_not_requested() -> None:
+    connection = downloading(ONE, TWO)
+    connection.sender.cancel_blocks([TWO, (9, 0, 16_384), ONE])
+    cancels = [encode_block_message(M.CANCEL, request) for request in (TWO, ONE)]
+    assert sent(connection) == b"".join(cancels)
+    assert not connection.state.outstanding_requests()
+    assert [type(event) for event in feed(connection, block(ONE))] == [BlockReceived]
+    assert connection.state.strikes == 0
+    connection.sender.cancel_blocks([ONE])
+    assert not connection.has_data_to_send
+
+
 def test_bep6_reject_that_answers_a_cancel_is_neither_news_nor_an_offence() -> None:
     connection = downloading(ONE)
     connection.sender.cancel(ONE)

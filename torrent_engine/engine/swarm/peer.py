@@ -69,6 +69,7 @@ class Peer:
         "listen_port",
         "metadata_bytes",
         "next_duplicate_s",
+        "next_trial_s",
         "pieces",
         "pipeline",
         "prefers_encryption",
@@ -131,6 +132,8 @@ class Peer:
         """No request before this: the peer rejects at the moment."""
         self.next_duplicate_s = 0.0
         """It is not asked before for what others owe us."""
+        self.next_trial_s = 0.0
+        """It is not looked before at what unproven peers hold up."""
         self.is_proven = False
         """It gave us a good piece."""
         self.is_moving = False

@@ -20,7 +20,6 @@ from torrent_engine.policy.pieces.deadlines import (
 )
 from torrent_engine.policy.pieces.picker import END_GAME_BLOCKS
 from torrent_engine.policy.pieces.piece_table import Block
-from torrent_engine.protocol.wire.messages import BlockRequest
 
 PIECES_LOOKED_AFTER: Final = 4  # ours: the first ones; the others have time
 HELPERS: Final = 4  # ours: peers that are asked again in one go
@@ -91,7 +90,7 @@ class UrgentRequests:
 
     def is_due(self, piece: int) -> bool:
         """Return whether a piece has a deadline."""
-        return bool(self._deadlines.bits >> piece & 1)
+        return piece in self._deadlines
 
     def pick(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Pick for a peer with room for so many more: what is due, then anything else.
@@ -174,14 +173,15 @@ class UrgentRequests:
 
     def _make_room(self, peer: Peer) -> None:
         """Cancel the last requests of a long queue, but for those that are due."""
-        connection, bits = peer.connection, self._deadlines.bits
+        connection, deadlines = peer.connection, self._deadlines
         excess = len(connection.outstanding) - queue_blocks(self._rate(peer)) // 2
         if excess <= 0:
             return
         latest = islice(reversed(connection.outstanding), excess)
-        for block in [block for block in latest if not bits >> block[0] & 1]:
-            connection.sender.cancel(BlockRequest(*block))
-            self._picker.release(block[0], block[1] // BLOCK_BYTES)
+        late = [block for block in latest if block[0] not in deadlines]
+        connection.sender.cancel_blocks(late)
+        for piece, begin, _ in late:
+            self._picker.release(piece, begin // BLOCK_BYTES)
 
     # -- what comes too late --------------------------------------------------------------------
 

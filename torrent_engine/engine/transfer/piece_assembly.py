@@ -1,11 +1,12 @@
-"""The bytes of one begun piece: where each block is, and who sent it.
+"""The bytes of a begun piece: where each block is, who sent it, and what of that is dropped.
 
 Blocks stay views of the buffers they were received in, until the thread that writes the piece has
 hashed it. A block that was written ahead of its piece, or before a restart, is read back for that.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -16,10 +17,13 @@ from torrent_engine.codec.bitfield import bits_of_flags
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.codec.merkle import leaves_of
 from torrent_engine.codec.piece_hashes import PieceDigest
+from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Sender
 from torrent_engine.policy.pieces.piece_table import PartialPiece
 from torrent_engine.policy.pieces.web_seed_plan import Views
 
+BLOCKS_PER_TURN: Final = 8_192  # ours: 128 MiB; 0.4 us each, and what their peers owe us
+LEAST_BLOCKS: Final = 16  # ours: a piece counts as so many, however short it is
 ZEROS: Final = memoryview(bytes(BLOCK_BYTES))
 
 ReadBlock = Callable[[int, memoryview], None]
@@ -105,7 +109,8 @@ class PieceAssembly:
 
     def _drop(self, blocks: Iterable[int]) -> None:
         for block in blocks:
-            self.memory_bytes -= sum(map(len, self._views[block] or ()))
+            for view in self._views[block] or ():
+                self.memory_bytes -= len(view)
             self._views[block] = self.senders[block] = None
             self._places[block] = BlockPlace.NOWHERE
 
@@ -233,3 +238,78 @@ class PieceAssembly:
     def run_offset_bytes(self, first: int) -> int:
         """Return where in the payload a run of blocks begins."""
         return self.piece_offset_bytes + first * BLOCK_BYTES
+
+
+class BannedBlocks:
+    """No block of a banned peer stays in a begun piece, but for those on their way to the disk.
+
+    A peer may have sent a gigabyte of pieces that each lack a block: some are looked through in
+    each turn. Until then a piece is neither verified nor written, so that none of it is believed.
+    """
+
+    def __init__(
+        self,
+        torrent: Torrent,
+        assemblies: Mapping[int, PieceAssembly],
+        on_dropped: Callable[[PieceAssembly], None],
+    ) -> None:
+        """Create it; ``on_dropped`` gets each of the begun pieces that lost blocks."""
+        self._torrent = torrent
+        self._assemblies = assemblies
+        self._on_dropped = on_dropped
+        self._senders: set[Sender] = set()
+        self.pieces: dict[int, PieceAssembly] = {}
+        """The begun pieces that have not been looked through."""
+
+    def add(self, senders: Collection[Sender]) -> None:
+        """Look all begun pieces through for blocks of these."""
+        if senders:
+            self._senders.update(senders)
+            self.pieces.update(self._assemblies)
+
+    def drop_some(self) -> bool:
+        """Look as many pieces through as one turn may; return whether there were any."""
+        blocks, some = 0, list[PieceAssembly]()
+        if not self.pieces:
+            return False
+        while self.pieces and blocks < BLOCKS_PER_TURN:
+            piece, assembly = self.pieces.popitem()
+            if self._assemblies.get(piece) is assembly:  # else it was begun again
+                some.append(assembly)
+                blocks += max(assembly.partial.block_count, LEAST_BLOCKS)
+        self._drop(some)
+        return True
+
+    def drop_of(self, assembly: PieceAssembly) -> None:
+        """Look one piece through before anything is done with it."""
+        if self.pieces and self.pieces.get(assembly.partial.piece) is assembly:
+            del self.pieces[assembly.partial.piece]
+            self._drop([assembly])
+
+    def _drop(self, assemblies: Collection[PieceAssembly]) -> None:
+        lost: dict[int, tuple[PieceAssembly, list[int]]] = {}
+        for assembly in assemblies:
+            if numbers := assembly.drop_blocks_of(self._senders):
+                lost[assembly.partial.piece] = assembly, numbers
+        asked = self._asked(lost) if lost else {}
+        for piece, (assembly, numbers) in lost.items():
+            self._torrent.totals.failed_bytes += assembly.partial.length_bytes(numbers)
+            self._torrent.picker.lost(piece, numbers, asked.get(piece, {}))
+            self._on_dropped(assembly)
+        if not self.pieces:
+            self._senders.clear()
+
+    def _asked(self, pieces: Collection[int]) -> dict[int, dict[int, int]]:
+        """Return by piece and block how many peers owe us what."""
+        # One pass over all that peers owe us, 50 ns each; to look for each block at each peer took
+        # 0.8 s for a gigabyte and 200 peers.
+        owed = Counter(
+            block
+            for peer in self._torrent.peers
+            for block in peer.connection.outstanding
+            if block[0] in pieces
+        )
+        asked: dict[int, dict[int, int]] = {}
+        for (piece, begin, _), count in owed.items():
+            asked.setdefault(piece, {})[begin // BLOCK_BYTES] = count
+        return asked

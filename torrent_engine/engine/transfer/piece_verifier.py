@@ -4,7 +4,7 @@ Source: BEP 3 (``pieces``), BEP 52. A piece counts as had only after it is writt
 announced after that.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -389,17 +389,19 @@ class PieceFinisher:
         """Save that no block is left of a begun piece."""
         self._keeper.partial_written(piece, 0)
 
-    def write_ahead(self, now: float, age_s: float) -> None:
+    def write_ahead(self, now: float, age_s: float, but_for: Container[int] = ()) -> None:
         """Write the blocks of pieces that take long, so that a kill loses little of them.
 
-        All of them once more memory is held than is allowed, else those begun ``age_s`` ago.
+        All of them once more memory is held than is allowed, else those begun ``age_s`` ago; never
+        of pieces ``but_for``.
         """
         if self.writer.full:
             return
         held_bytes = sum(assembly.memory_bytes for assembly in self.assemblies.values())
         is_too_much = held_bytes > self._torrent.shared_config.disk.partial_memory_bytes
-        for assembly in self.assemblies.values():
-            if assembly.memory_bytes and (is_too_much or now - assembly.begun_s >= age_s):
+        for piece, assembly in self.assemblies.items():
+            is_due = is_too_much or now - assembly.begun_s >= age_s
+            if assembly.memory_bytes and is_due and piece not in but_for:
                 self._write_unverified(assembly)
 
     def _write_unverified(self, assembly: PieceAssembly) -> None:

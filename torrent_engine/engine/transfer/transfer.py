@@ -10,6 +10,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
@@ -262,8 +263,10 @@ class Transfer:
             self._shared.router.unregister(info_hash)
             self.bandwidth.leave()
             self.downloads.is_active = self.uploads.is_active = False
-            self.finisher.write_ahead(torrent.clock(), 0.0)
             with anyio.CancelScope(shield=True):
+                while self.downloads.banned.drop_some():
+                    await anyio.lowlevel.checkpoint()
+                self.finisher.write_ahead(torrent.clock(), 0.0)
                 await self._saved_peers.save(good_peers(self.pool.candidates))
             if not self._callbacks.keeps_sources():
                 await self.sources.stop()
@@ -306,8 +309,11 @@ class Transfer:
         self._callbacks.on_second(now)
 
     def _ask_for_freed_blocks(self) -> None:
-        """Request from others what peers that left still owed; in one go, for many may leave."""
-        if self._has_freed_blocks:
+        """Request from others what peers that left still owed, or sent before they were banned.
+
+        In one go, for many may leave.
+        """
+        if self.downloads.banned.drop_some() or self._has_freed_blocks:
             self._has_freed_blocks = False
             self.downloads.wanted_changed()
 
@@ -361,6 +367,8 @@ class Transfer:
         self.pool.judge(verdict)
         self.web_seeds.judge(verdict)
         self.downloads.drop_blocks_of([key for key in verdict.ban if isinstance(key, SENDERS)])
+        while self._tasks is None and self.downloads.banned.drop_some():
+            pass  # paused: there are no ticks, and the run may end
         self.downloads.wanted_changed()
 
     def _on_liar(self, liar: Identity, reason: str) -> None:

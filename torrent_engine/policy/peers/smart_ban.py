@@ -7,7 +7,7 @@ get whole pieces of its own, so that a further failure has a single culprit. For
 pass there is a trust count. Row B6.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,6 +22,7 @@ TRUST_OF_BANNED: Final = -7
 PROVEN_BLOCKS: Final = 16  # ours: good blocks after which a peer is proven
 MAX_FAILED_PIECES: Final = 256  # ours: the oldest are dropped first
 MAX_ATTEMPTS_PER_PIECE: Final = 8
+MAX_FAILED_BLOCKS: Final = 256 * 1024  # ours: of all attempts, 70 bytes each; as the pieces
 MAX_RECORDS: Final = 2_000  # ours: peers; the oldest are dropped first
 
 
@@ -44,6 +45,8 @@ class _FailedAttempt:
 
     senders: tuple[PeerKey | None, ...]
     digests: tuple[bytes, ...]
+    known: tuple[PeerKey, ...]
+    """The senders that are known, each once."""
     charged: frozenset[PeerKey]
     """Peers that lost trust by it; restored if their blocks prove correct."""
 
@@ -57,6 +60,8 @@ class SmartBan:
 
     def __init__(self) -> None:
         self._failed: OrderedDict[int, list[_FailedAttempt]] = OrderedDict()
+        self._failed_blocks = 0  # of all attempts in it
+        self._suspects: Counter[PeerKey] = Counter()  # in how many of these each sent blocks
         self._trust: OrderedDict[PeerKey, int] = OrderedDict()
         self._parole: OrderedDict[PeerKey, None] = OrderedDict()
         self._proven: OrderedDict[PeerKey, None] = OrderedDict()
@@ -99,7 +104,7 @@ class SmartBan:
         A sender of None is unknown (a block from before a restart) and is never judged.
         """
         attempt = self._remember(piece, tuple(block_senders), tuple(block_digests))
-        senders = _distinct(attempt.senders)
+        senders = attempt.known
         self.failed_blocks += len(attempt.senders)
         if is_proof and len(senders) == 1 and None not in attempt.senders:
             return self._banning(senders)
@@ -128,7 +133,7 @@ class SmartBan:
         ``block_digests``, or what it returns, is looked at only if the piece failed before.
         """
         self._prove(block_senders)
-        attempts = self._failed.pop(piece, None)
+        attempts = self._forget(piece)
         if attempts is None and not self._trust and not self._parole:
             return NOTHING
         self._reward(_distinct(block_senders))
@@ -147,9 +152,9 @@ class SmartBan:
                 self._set_proven(first)
             self._last_good = first
             return
-        for key in _distinct(senders):
-            if key not in self._proven:
-                good = self._good_blocks_of.pop(key, 0) + senders.count(key)
+        for key, count in Counter(senders).items():
+            if key is not None and key not in self._proven:
+                good = self._good_blocks_of.pop(key, 0) + count
                 self._good_blocks_of[key] = good
                 _shorten(self._good_blocks_of)
                 if good >= PROVEN_BLOCKS:
@@ -169,17 +174,42 @@ class SmartBan:
         self, piece: int, senders: tuple[PeerKey | None, ...], digests: tuple[bytes, ...]
     ) -> _FailedAttempt:
         """Record a failed attempt; senders that are not on parole yet lose trust."""
-        charged = [key for key in _distinct(senders) if key not in self._parole]
+        known = tuple(_distinct(senders))
+        charged = [key for key in known if key not in self._parole]
         for key in charged:
             self._change_trust(key, -TRUST_LOST_BY_FAILURE)
-        attempt = _FailedAttempt(senders, digests, frozenset(charged))
+        attempt = _FailedAttempt(senders, digests, known, frozenset(charged))
         attempts = self._failed.setdefault(piece, [])
         attempts.append(attempt)
-        del attempts[:-MAX_ATTEMPTS_PER_PIECE]
+        self._failed_blocks += len(senders)
+        self._suspects.update(known)
+        if len(attempts) > MAX_ATTEMPTS_PER_PIECE:
+            self._settle(attempts.pop(0))
         self._failed.move_to_end(piece)
-        if len(self._failed) > MAX_FAILED_PIECES:
-            self._failed.popitem(last=False)
+        self._shorten_failed()
         return attempt
+
+    def _shorten_failed(self) -> None:
+        """Drop the oldest pieces if there are too many, or too long ones; never the last."""
+        while len(self._failed) > 1 and (
+            len(self._failed) > MAX_FAILED_PIECES or self._failed_blocks > MAX_FAILED_BLOCKS
+        ):
+            self._forget(next(iter(self._failed)))
+
+    def _forget(self, piece: int) -> list[_FailedAttempt] | None:
+        """Remove and return the attempts at a piece."""
+        attempts = self._failed.pop(piece, None)
+        for attempt in attempts or ():
+            self._settle(attempt)
+        return attempts
+
+    def _settle(self, attempt: _FailedAttempt) -> None:
+        """Suspect nobody by an attempt any more."""
+        self._failed_blocks -= len(attempt.senders)
+        for key in attempt.known:
+            self._suspects[key] -= 1
+            if not self._suspects[key]:
+                del self._suspects[key]
 
     def _inconsistent_senders(self, piece: int) -> list[PeerKey]:
         """Return the peers that sent two different versions of a block."""
@@ -203,15 +233,10 @@ class SmartBan:
         ]
         for key in (key for attempt in attempts for key in attempt.charged):
             self._change_trust(key, TRUST_LOST_BY_FAILURE)
-        for key in {key for attempt in attempts for key in attempt.senders} - self._suspects():
-            self._parole.pop(key, None)
+        for key in (key for attempt in attempts for key in attempt.known):
+            if key not in self._suspects:
+                self._parole.pop(key, None)
         return self._banning(culprits)
-
-    def _suspects(self) -> set[PeerKey | None]:
-        """Return the senders of unresolved failures."""
-        return {
-            key for attempts in self._failed.values() for each in attempts for key in each.senders
-        }
 
     def _reward(self, senders: list[PeerKey]) -> None:
         """Increase the trust in the senders of a good piece; a sole sender's parole ends."""

@@ -11,7 +11,7 @@ common practice of clients.
 import random
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -407,9 +407,10 @@ class Picker:
         """
         if due := self._due_range(bits, count, key=key, only_for=only_for):
             return due
-        for piece, partial in self._shelved(key, only_for):
-            if bits >> piece & 1 and partial.has_free and (piece == last or partial.is_idle):
-                return self._take(partial, count)
+        shelved = self._shelved(key, only_for)
+        fit = (each for each, part in shelved if part.has_free and (each == last or part.is_idle))
+        for piece in among(fit, bits):
+            return self._take(self.partials[piece], count)
         picked: list[Block] = []
         for piece in self._missing_range(bits, count, None if last is None else last + 1):
             if self.twins.bits and self.twins.bits >> piece & 1:
@@ -492,10 +493,10 @@ class Picker:
             partial.release(block)
             self._reopen(partial)
 
-    def lost(self, piece: int, block: int, asked: int) -> None:
-        """Record that a received block was discarded; ``asked`` requests for it remain."""
+    def lost(self, piece: int, blocks: Collection[int], asked: Mapping[int, int]) -> None:
+        """Record that received blocks were discarded; ``asked``: requests that remain, by block."""
         partial = self.partials[piece]
-        partial.lost(block, asked)
+        partial.lost(blocks, asked)
         self._reopen(partial)
 
     def _reopen(self, partial: PartialPiece) -> None:

@@ -5,7 +5,7 @@ in C.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from operator import neg
 from typing import Final
@@ -251,6 +251,11 @@ class PartialPiece:
         length = self.last_block_bytes if is_last else BLOCK_BYTES
         return (self.piece, number * BLOCK_BYTES, length)
 
+    def length_bytes(self, blocks: Collection[int]) -> int:
+        """Return the length of some blocks together."""
+        short_bytes = BLOCK_BYTES - self.last_block_bytes
+        return len(blocks) * BLOCK_BYTES - short_bytes * (self.block_count - 1 in blocks)
+
     def release(self, block: int) -> None:
         """Record that one peer will not send a requested block."""
         if not self._requested[block]:
@@ -272,13 +277,14 @@ class PartialPiece:
         self.left -= 1
         return True
 
-    def lost(self, block: int, asked: int) -> None:
-        """Record that a received block was discarded; ``asked`` requests for it remain."""
-        self._received[block] = 0
-        self.left += 1
-        self._requested[block] = asked
-        if not asked:
-            insort(self._free, block, key=neg)
+    def lost(self, blocks: Collection[int], asked: Mapping[int, int]) -> None:
+        """Record that received blocks were discarded; ``asked``: requests that remain, by block."""
+        for block in blocks:
+            self._received[block] = 0
+            self._requested[block] = asked.get(block, 0)
+        self.left += len(blocks)
+        self._free += [block for block in blocks if block not in asked]
+        self._free.sort(reverse=True)
 
     def receive_run(self, first: int, count: int) -> bool:
         """Record contiguous blocks; return False, unchanged, unless each has one request."""

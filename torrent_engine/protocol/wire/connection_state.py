@@ -115,7 +115,7 @@ class ConnectionState:
         """Return our unanswered requests, oldest first."""
         return tuple(map(BlockRequest._make, self.outstanding))
 
-    def abandon(self, requests: Iterable[BlockRequest]) -> None:
+    def abandon(self, requests: Iterable[tuple[int, int, int]]) -> None:
         """Stop waiting for requests; a block that still answers one is not unrequested."""
         for request in requests:
             if request in self.outstanding:
@@ -173,7 +173,7 @@ class ConnectionState:
         if self.strikes > self.limits.max_unrequested_blocks:
             raise RemoteProtocolError(f"{what}, {self.strikes} times", bep=bep)
 
-    def _remember_abandoned(self, request: BlockRequest) -> None:
+    def _remember_abandoned(self, request: tuple[int, int, int]) -> None:
         if len(self.abandoned_requests) >= MAX_ABANDONED:
             self.abandoned_requests.pop(next(iter(self.abandoned_requests)))
         self.abandoned_requests[request[:2]] = request[2]

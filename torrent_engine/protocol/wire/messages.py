@@ -336,10 +336,12 @@ def encode_block_message(kind: MessageId, request: BlockRequest) -> bytes:
     return _REQUEST(13, kind, *request)
 
 
-def encode_requests(requests: Sequence[tuple[int, int, int]]) -> bytes:
-    """Return many "request" messages as one buffer."""
-    pack = _REQUEST
-    return b"".join([pack(13, 6, piece, begin, length) for piece, begin, length in requests])
+def encode_requests(
+    requests: Sequence[tuple[int, int, int]], kind: MessageId = MessageId.REQUEST
+) -> bytes:
+    """Return many "request" or "cancel" messages as one buffer."""
+    pack, number = _REQUEST, int(kind)
+    return b"".join([pack(13, number, piece, begin, length) for piece, begin, length in requests])
 
 
 def encode_piece_header(piece: int, begin_bytes: int, length_bytes: int) -> bytes:

@@ -163,6 +163,13 @@ class MessageSender:
             self._state.abandon((request,))
             self._queue.add(encode_block_message(MessageId.CANCEL, request))
 
+    def cancel_blocks(self, blocks: Iterable[tuple[int, int, int]]) -> None:
+        """Cancel those of some requests that are outstanding, as one buffer."""
+        requests = [block for block in blocks if block in self._state.outstanding]
+        if requests:
+            self._state.abandon(requests)
+            self._queue.add(encode_requests(requests, MessageId.CANCEL))
+
     def reject(self, request: BlockRequest) -> None:
         """Reject a request of the peer (BEP 6); nothing is sent without the Fast extension."""
         self._state.reject(request)
