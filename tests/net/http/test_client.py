@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -18,9 +19,11 @@ from tests.support.names import names
 from tests.support.rude_server import answering, response, rude_server
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import HttpError, NetworkError
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.http import client as http_client
 from torrent_engine.net.http.address_policy import TRACKER_POLICY, WEB_SEED_POLICY
 from torrent_engine.net.http.client import HttpClient
+from torrent_engine.net.proxy.routes import DirectRoute
 from torrent_engine.net.sockets.resolver import resolve
 
 pytestmark = pytest.mark.anyio
@@ -392,6 +395,41 @@ async def test_the_next_address_is_tried_when_one_refuses():
     async with rude_server(answering(response(b"x"))) as server:
         got = await client(resolver=resolver).get(f"http://t.example:{server.port}/", max_bytes=10)
     assert got.address == "127.0.0.1"
+
+
+class NamesRoute(DirectRoute):
+    """Takes names, as a proxy does, and leads all of them to one port."""
+
+    takes_names = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    async def dial(self, address: PeerAddress, timeout_s: float) -> socket.socket:
+        return await super().dial(PeerAddress("127.0.0.1", self._port), timeout_s)
+
+
+async def test_d1_a_redirect_to_a_host_that_is_no_name_is_an_http_error_behind_a_proxy():
+    moved = answering(response(b"", status=302, Location="http://1.2.3.256/announce"))
+    async with rude_server(moved) as server:
+        direct = client(route=NamesRoute(server.port))
+        with pytest.raises(HttpError, match=r"1\.2\.3\.256"):
+            await direct.get("http://tracker.example/announce", max_bytes=10)
+
+
+async def test_no_more_than_some_addresses_of_a_name_are_tried(monkeypatch):
+    tried = []
+
+    async def fetch(self, httpx, hop, address, max_bytes):
+        tried.append(address)
+        raise http_client._ConnectFailedError("refused")
+
+    monkeypatch.setattr(HttpClient, "_fetch", fetch)
+    many = [f"127.0.{n // 200}.{n % 200 + 1}" for n in range(1_000)]
+    with pytest.raises(HttpError, match="refused"):
+        await client(resolver=names(**{"t.example": many})).get("http://t.example/", max_bytes=10)
+    assert tried == many[: http_client.MAX_ADDRESSES]
 
 
 async def test_known_addresses_are_used_and_checked_too():

@@ -288,6 +288,14 @@ def many_services(path: str, body: bytes) -> bytes:
     return body[:begin] + body[begin:end] * 500 + body[end:]
 
 
+def long_services(path: str, body: bytes) -> bytes:
+    """Ten services, each of almost the length that one description may have."""
+    if path != "/device.xml":
+        return body + b" " * (CONFIG.max_upnp_bytes - len(body) - 1)
+    begin, end = body.index(b"<service>"), body.index(b"</service>") + len(b"</service>")
+    return body[:begin] + body[begin:end] * 10 + body[end:]
+
+
 BAD_DESCRIPTIONS = {
     each.__name__: each
     for each in (
@@ -300,6 +308,7 @@ BAD_DESCRIPTIONS = {
         no_utf8,
         no_device,
         many_services,
+        long_services,
     )
 }
 

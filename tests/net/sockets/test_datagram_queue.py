@@ -94,6 +94,25 @@ async def test_those_that_come_later_are_handed_on_too(turns: Turns) -> None:
     assert handler.told == [b"0", None, b"1", None, b"2", None]
 
 
+async def test_one_that_is_not_stood_costs_the_others_nothing(
+    turns: Turns, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fragile(Handler):
+        def receive_datagram(self, data: bytes, address: PeerAddress) -> None:
+            super().receive_datagram(data, address)
+            if data == b"bad":
+                raise ZeroDivisionError
+
+    handler = Fragile(turns)
+    queue = DatagramQueue(handler)
+    for data in (b"1", b"bad", b"2", b"bad", b"3"):
+        queue.receive_datagram(data, ADDRESS)
+    await running(queue.run, lambda: b"3" in handler.told)
+    assert [data for data in handler.told if data] == [b"1", b"bad", b"2", b"bad", b"3"]
+    assert queue.failed_count == 2
+    assert len(caplog.records) == 1
+
+
 async def test_those_that_are_too_many_are_lost(turns: Turns) -> None:
     handler = Handler(turns)
     queue = DatagramQueue(handler)

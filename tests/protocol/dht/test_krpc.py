@@ -148,6 +148,20 @@ def test_bep5_malformed_query_tells_its_transaction_so_that_it_can_be_answered()
     assert (caught.value.transaction, caught.value.is_query) == (b"aa", True)
 
 
+@pytest.mark.parametrize("behind", [b"", b"x", b"e", b"i1"])
+@pytest.mark.parametrize("value", [b"l" + b"i1e" * 100 + b"e", b"3:abc"], ids=["long", "short"])
+@pytest.mark.parametrize("kind", ["q", "r"])
+def test_bep44_value_is_the_same_whatever_is_behind_the_message(
+    kind: str, value: bytes, behind: bytes
+) -> None:
+    inner = b"d2:id20:abcdefghij01234567891:v" + value + b"e"
+    query = b"d1:a" + inner + b"1:q3:put1:t2:aa1:y1:qe"
+    data = query if kind == "q" else b"d1:r" + inner + b"1:t2:aa1:y1:re"
+    message = decode_message(data + behind)
+    assert isinstance(message, Query | Response)
+    assert message.value == value
+
+
 LONG = {
     "zeros with a minus": b"i-0e" * 440,
     "empty lists, then a fault": b"le" * 440 + b"i-0e",
@@ -251,6 +265,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=12,
 )
+_behind = st.just(b"") | st.binary(max_size=3)
 _messages: st.SearchStrategy[Any] = st.dictionaries(
     st.sampled_from([b"t", b"y", b"q", b"a", b"r", b"e", b"ip", b"ro", b"v"]),
     _values | st.sampled_from([b"q", b"r", b"e", b"aa", {b"id": ASKING}]),
@@ -258,7 +273,7 @@ _messages: st.SearchStrategy[Any] = st.dictionaries(
 )
 
 
-@given(st.binary(max_size=200) | _messages.map(encode))
+@given(st.binary(max_size=200) | st.builds(bytes.__add__, _messages.map(encode), _behind))
 def test_decode_message_raises_nothing_but_krpc_error(data: bytes) -> None:
     with suppress(KrpcError):
         assert decode_message(data).transaction in data

@@ -641,6 +641,15 @@ def test_trackers_that_stay_in_a_new_list_keep_their_interval():
     assert s.next_announce_s(A) == s.next_announce_s(C) == 1800.0
 
 
+def test_a_tracker_that_refused_for_good_holds_up_none_that_comes_beside_it():
+    s = schedule([A])
+    answered(s, 0.0)
+    s.failed(one(s, 1800.0), TrackerRefusedError("no", retry_in_s=float("inf")), now=1800.0)
+    assert due(s, 1e6) == set()
+    assert s.set_tiers([[A, B]])
+    assert due(s, 1e6) == {(B, E.STARTED)}
+
+
 def test_trackers_that_go_are_sent_stopped_if_they_count_us():
     s = schedule([A], [B])
     attempt = next(each for each in s.due(now=0.0) if each.url == A)

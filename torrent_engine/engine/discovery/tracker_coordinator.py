@@ -35,7 +35,8 @@ from torrent_engine.protocol.tracker.schedule import (
 )
 from torrent_engine.protocol.tracker.urls import redact_text, redact_url
 
-_answers = BoundedLog(logging.getLogger(__name__))
+logger = logging.getLogger(__name__)
+_answers = BoundedLog(logger)
 _FOREVER_S: Final = 3_600.0  # ours: with nothing to do, look again now and then
 
 
@@ -253,12 +254,18 @@ class TrackerCoordinator:
     async def _answer(self, attempt: AnnounceAttempt) -> AnnounceResponse:
         """Return what a tracker answers while we have patience. Raises TrackerError."""
         request = self._request(attempt)
-        return await self._client.announce(attempt.url, request, patience_s=attempt.patience_s)
+        try:
+            return await self._client.announce(attempt.url, request, patience_s=attempt.patience_s)
+        except TrackerError:
+            raise
+        except Exception as error:  # whatever one tracker does, the torrent goes on
+            logger.exception("%s: a bug ended an announce", self._info_hash.hex())
+            raise TrackerError(f"internal error: {error!r}") from error
 
     async def _say_stopped(self, attempt: AnnounceAttempt) -> None:
         began_s = self._clock()
         try:
-            await self._client.announce(attempt.url, self._request(attempt))
+            await self._answer(attempt)
         except TrackerError as error:
             self._publish(self._failure(attempt.url, error, float("inf"), began_s))
 

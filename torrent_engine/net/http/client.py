@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 MAX_GROWTH_BYTES: Final = 1 << 20  # ours: of a body at once; what may be more is for a thread
 CHUNKS_PER_TURN: Final = 64  # ours: chunks handled before other tasks run; some ms
+MAX_ADDRESSES: Final = 8  # ours: of a host that are tried; a name may have thousands of others'
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -139,6 +140,7 @@ class HttpClient:
     ) -> HttpResponse:
         """Return the response of the first address that accepts a connection."""
         httpx = await load_httpx()
+        addresses = addresses[:MAX_ADDRESSES]
         for address in addresses[:-1]:
             try:
                 return await self._fetch(httpx, hop, address, max_bytes)

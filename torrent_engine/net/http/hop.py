@@ -58,20 +58,27 @@ class Hop:
     def request(
         self, httpx: ModuleType, address: str, headers: Mapping[str, str], timeout_s: float
     ) -> "httpx2.Request":
-        """Return the GET request to one literal address, with :attr:`headers` added."""
+        """Return the GET request to one literal address, with :attr:`headers` added.
+
+        In place of the address there is a host name if a proxy resolves it. Raises HttpError for
+        one that the library refuses.
+        """
         parts = self.parts
         literal = f"[{address}]" if ":" in address else address
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
-        request: httpx2.Request = httpx.Request(
-            "GET",
-            f"{parts.scheme}://{literal}:{parts.port}/",
-            headers={"Host": _host_header(parts), **headers, **self.headers},
-            extensions={
-                "target": parts.target.encode("ascii"),
-                "sni_hostname": parts.host,
-                "timeout": timeouts,
-            },
-        )
+        try:
+            request: httpx2.Request = httpx.Request(
+                "GET",
+                f"{parts.scheme}://{literal}:{parts.port}/",
+                headers={"Host": _host_header(parts), **headers, **self.headers},
+                extensions={
+                    "target": parts.target.encode("ascii"),
+                    "sni_hostname": parts.host,
+                    "timeout": timeouts,
+                },
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise HttpError(described(error)) from error
         return request
 
 

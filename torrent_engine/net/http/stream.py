@@ -15,7 +15,7 @@ import anyio.lowlevel
 from torrent_engine.base.config import WebSeedConfig
 from torrent_engine.base.errors import HttpError
 from torrent_engine.net.http.address_policy import AddressPolicy, is_global
-from torrent_engine.net.http.client import CHUNKS_PER_TURN, HttpClient
+from torrent_engine.net.http.client import CHUNKS_PER_TURN, MAX_ADDRESSES, HttpClient
 from torrent_engine.net.http.connections import transport_over
 from torrent_engine.net.http.hop import REDIRECTS, Hop, basic_auth, checked_headers, described
 from torrent_engine.net.http.library import load_httpx
@@ -164,7 +164,7 @@ class HttpStreams:
         """Return the response of the first address that accepts, and use it from then on."""
         origin = hop.parts.origin
         hop.addresses = self._hosts.get(origin, ())
-        addresses = await self._client.addresses(hop, policy)
+        addresses = (await self._client.addresses(hop, policy))[:MAX_ADDRESSES]
         for number, address in enumerate(addresses):
             try:
                 response = await self._send_in_time(httpx, hop, address)
@@ -188,13 +188,13 @@ class HttpStreams:
             raise HttpError(f"no response in {timeout_s:g} s") from error
 
     async def _send(self, httpx: ModuleType, hop: Hop, address: str) -> StreamedResponse:
+        sent = {"User-Agent": self._client.user_agent, "Accept-Encoding": "identity"}
+        request = hop.request(httpx, address, sent, self._config.read_timeout_s)
         place = hop.parts.origin, address
         transport = self._transports.get(place)
         is_reused = transport is not None
         if transport is None:
             transport = await self._new_transport(httpx, hop, place)
-        sent = {"User-Agent": self._client.user_agent, "Accept-Encoding": "identity"}
-        request = hop.request(httpx, address, sent, self._config.read_timeout_s)
         try:
             try:
                 response = await transport.handle_async_request(request)

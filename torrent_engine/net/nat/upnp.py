@@ -20,7 +20,7 @@ import anyio.to_thread
 from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import GatewayError
 from torrent_engine.net.nat.gateway import Gateway
-from torrent_engine.net.nat.upnp_http import MAX_REQUESTS, GatewayRequester, open_requester
+from torrent_engine.net.nat.upnp_http import GatewayRequester, open_requester
 from torrent_engine.protocol.nat.facts import PortKey
 from torrent_engine.protocol.nat.ssdp import (
     GATEWAY_TYPES,
@@ -143,7 +143,7 @@ class UpnpGateway:
         return leads_to == (self._local_host, key.internal_port)
 
     async def _call(self, name: str, **arguments: object) -> Mapping[str, Any]:
-        self._requester.requests_left = 1
+        self._requester.begin_call(1)
         with _mapped():
             if not self._service.has_action(name):
                 raise GatewayError(f"the gateway has no {name}")
@@ -172,7 +172,7 @@ async def open_upnp(
     location = await _search(gateway, config, port)
     library = await anyio.to_thread.run_sync(importlib.import_module, LIBRARY)
     async with open_requester(gateway.host, gateway.local_host, config) as requester:
-        requester.requests_left = MAX_REQUESTS
+        requester.begin_call()
         with _mapped():
             factory = library.UpnpFactory(requester, non_strict=True)
             device = await factory.async_create_device(location)

@@ -4,6 +4,7 @@ One batch may have a thousand datagrams, which a handler that takes a millisecon
 process in one turn.
 """
 
+import logging
 from collections import deque
 from typing import Final
 
@@ -12,6 +13,8 @@ import anyio
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.sockets.datagrams import DatagramHandler
 from torrent_engine.net.sockets.fairness import LOOP_TURN
+
+logger = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 1_000  # ours: further ones are lost, as in a full socket
 
@@ -25,6 +28,8 @@ class DatagramQueue:
         self._wake = anyio.Event()
         self.dropped_count = 0
         """Datagrams that were one too many."""
+        self.failed_count = 0
+        """Datagrams whose handler raised something."""
 
     def receive_datagram(self, data: bytes, address: PeerAddress) -> None:
         """Let one datagram wait for its turn."""
@@ -50,7 +55,12 @@ class DatagramQueue:
     def _hand_on(self) -> None:
         """Hand datagrams on until the time of this turn is over."""
         while self._waiting:
-            self._handler.receive_datagram(*self._waiting.popleft())
+            try:
+                self._handler.receive_datagram(*self._waiting.popleft())
+            except Exception:  # anybody may send more of the same: the others have their turn
+                if not self.failed_count:
+                    logger.exception("a bug in the handling of a datagram; others are not logged")
+                self.failed_count += 1
             if LOOP_TURN.is_over:
                 break
         self._handler.batch_ended()

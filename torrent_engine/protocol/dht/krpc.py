@@ -194,11 +194,14 @@ def decode_nodes(blob: BencodeValue | None, *, is_ipv6: bool) -> list[NodeInfo]:
 
 def _any_message(data: bytes) -> Query | Response | ErrorReply:
     try:
-        message, _ = decode_reply(
-            data, limits=DHT_BENCODE_LIMITS, corrected_limits=CORRECTED_LIMITS
-        )
+        return _message(data)
     except BencodeError as error:
         raise KrpcError(str(error)) from error
+
+
+def _message(data: bytes) -> Query | Response | ErrorReply:
+    message, end = decode_reply(data, limits=DHT_BENCODE_LIMITS, corrected_limits=CORRECTED_LIMITS)
+    data = data[:end]  # with what follows, all of it would have to be corrected
     transaction = message.get(b"t")
     if not isinstance(transaction, bytes) or len(transaction) > MAX_TRANSACTION_BYTES:
         raise KrpcError("no transaction id")

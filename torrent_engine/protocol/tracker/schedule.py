@@ -356,7 +356,8 @@ class AnnounceSchedule:
                 group.in_flight[url] = old.in_flight[url]
                 group.tried[url] = old.tried.get(url, 0)
             if old.current in urls and group.current is None:
-                group.current, group.next_s = old.current, old.next_s
+                group.current = old.current
+                group.next_s = 0.0 if old.next_s == NEVER else old.next_s  # it may have others now
                 self._tiers.promote(old.current)
 
     def _queue_stop(self, attempt: AnnounceAttempt) -> None:
