@@ -321,6 +321,24 @@ async def test_a_torrent_that_is_gone_is_left_out(tmp_path: Path) -> None:
     assert await bench.run(SimpleNamespace(info_hash=b"?" * 20)) == []
 
 
+async def test_f9_without_a_thread_the_program_is_left_out_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, script(tmp_path, "exit 0"))
+    first, second = bench.session(), bench.session(make_torrent({"other": b"4"})[0])
+    real = FinishedDownload.of
+
+    def of(metainfo: Any, *arguments: Any) -> FinishedDownload:
+        if metainfo is METAINFO:
+            raise RuntimeError("can't start new thread")
+        return real(metainfo, *arguments)
+
+    monkeypatch.setattr(FinishedDownload, "of", of)
+    said = await bench.run(first, second)
+    assert [type_ for type_, _ in said] == [STARTED, DONE]
+    assert "not run: the system has no more threads" in caplog.text
+
+
 def test_no_variable_is_that_of_an_option_but_the_state_folder() -> None:
     download_, environment = (
         download.command,

@@ -243,6 +243,28 @@ async def test_a_file_that_cannot_be_renamed_is_not_added_twice(
     assert bench.added == ["stuff", "one.bin"]
 
 
+async def test_f9_without_a_thread_a_file_is_renamed_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(folder)
+    torrents.multi(folder)
+    real = FolderLooks.look
+
+    async def look(looks: FolderLooks, place: Any, work: Any, *arguments: Any) -> Any:
+        if getattr(work, "func", None) is watch_module._rename:
+            raise OSError("the system has no more threads")
+        return await real(looks, place, work, *arguments)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(FolderLooks, "look", look)
+        for _ in range(2):
+            await bench.look(30.0)
+    assert bench.added == ["stuff"]
+    await bench.look(RETRY_S)
+    assert bench.names == ["stuff.torrent.added"]
+    assert bench.added == ["stuff"]
+
+
 async def test_a_file_in_place_of_one_that_was_not_renamed_is_added(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.errors import scarcity_of
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import DownloadFinished
@@ -178,13 +179,16 @@ class CompletionHook:
         with anyio.CancelScope() as scope, within(self._scopes, scope):
             if self._is_ending:  # since this was to start
                 scope.cancel()
-            config = session.config
-            metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)
-            if metainfo is None or self._slots is None:
+            try:
+                download = await _finished(session, save_path, state_dir)
+            except (MemoryError, RuntimeError) as error:
+                if not (reason := scarcity_of(error)):
+                    raise
+                name = session.name
+                logger.warning("%s: %s not run: %s", name, self._config.program, reason)
+                return
+            if download is None or self._slots is None:
                 return  # it was removed meanwhile
-            download = await anyio.to_thread.run_sync(
-                FinishedDownload.of, metainfo, config, save_path, state_dir
-            )
             await self._run_for(download, self._slots)
 
     async def _run_for(self, download: FinishedDownload, slots: anyio.Semaphore) -> None:
@@ -216,3 +220,16 @@ class CompletionHook:
             end_grace_s=END_GRACE_S,
         )
         return (await self._programs.run(program)).failure
+
+
+async def _finished(
+    session: "Session", save_path: Path, state_dir: Path
+) -> FinishedDownload | None:
+    """Return what a program is told; None if the torrent has no metadata any more."""
+    config = session.config
+    metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)
+    if metainfo is None:
+        return None
+    return await anyio.to_thread.run_sync(
+        FinishedDownload.of, metainfo, config, save_path, state_dir
+    )

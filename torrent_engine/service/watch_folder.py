@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-import anyio.to_thread
-
 from torrent_engine.base.config import FILE_BENCODE_LIMITS, torrent_limits
 from torrent_engine.base.errors import (
     BencodeError,
@@ -155,9 +153,8 @@ class WatchFolder:
         path = self.folder / file.name
         deletes = suffix == ADDED_SUFFIX and self._options.deletes
         try:
-            await anyio.to_thread.run_sync(
-                path.unlink if deletes else partial(_rename, path, suffix)
-            )
+            work = path.unlink if deletes else partial(_rename, path, suffix)
+            await self._looks.look(self.folder, work)
         except FileNotFoundError:
             pass  # renamed or removed by someone else
         except OSError as error:
