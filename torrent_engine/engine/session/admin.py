@@ -183,13 +183,7 @@ class SessionAdmin:
         if snapshot is None or not is_dormant:
             await self._lifecycle.start()
             return
-        is_paused = saved.is_paused or self._core.is_held
-        await self._lifecycle.begin_dormant(
-            snapshot,
-            State.PAUSED if is_paused else state,
-            state,
-            is_paused_by_user=saved.is_paused,
-        )
+        await self._lifecycle.begin_dormant(snapshot, state, is_paused_by_user=saved.is_paused)
 
     async def learn_facts(self) -> None:
         """Read the facts of the torrent from its metainfo, where an old record has none."""

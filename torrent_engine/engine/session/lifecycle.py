@@ -95,19 +95,24 @@ class Lifecycle:
         self,
         snapshot: TorrentSnapshot,
         state: State,
-        paused_state: State | None,
         *,
         is_paused_by_user: bool,
     ) -> None:
-        """Start dormant, in the state that another process left. Raises as :meth:`start`."""
+        """Start dormant, in the state that another process left. Raises as :meth:`start`.
+
+        It is paused, whatever ``state``, if its user paused it or the queue holds it.
+        """
         core = self._core
         self._check_start(Signal.START)
         await self._open(trust=True, other_hash=snapshot.v2_hash or snapshot.v1_hash)
-        core.machine.place(state, paused_state)
+        is_paused = is_paused_by_user or core.is_held  # or no more: that took a while
+        core.machine.place(State.PAUSED if is_paused else state, state)
         core.is_paused_by_user = is_paused_by_user
         self._dormancy.begin(snapshot)
         core.state_restored()
-        core.events.publish(SessionStarted(core.info_hash, state.value))
+        core.events.publish(SessionStarted(core.info_hash, core.state.value))
+        if core.stop_wanted is not None:  # while it was started
+            self._dormancy.end()
 
     def _check_start(self, signal: Signal) -> None:
         core = self._core
