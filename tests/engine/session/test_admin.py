@@ -78,7 +78,12 @@ class World:
             drop_metainfo=self._drop,
         )
         self.core = core
-        lifecycle: Any = SimpleNamespace(start=self._start, begin_dormant=self._begin_dormant)
+        self.has_owner = True
+        lifecycle: Any = SimpleNamespace(
+            start=self._start,
+            begin_dormant=self._begin_dormant,
+            follow_owner=lambda: self.has_owner,
+        )
         relocation: Any = SimpleNamespace(final_path="/files")
         status: Any = SimpleNamespace(snapshot=SNAPSHOT)
         self.admin = SessionAdmin(core, lifecycle, relocation, status)
@@ -118,6 +123,13 @@ def test_a_state_may_be_saved_in_place_of_the_present_one() -> None:
 async def test_a_stopped_torrent_stays_stopped() -> None:
     world = World()
     await world.admin.start_as_saved(saved(State.STOPPED))
+    assert world.starts == []
+
+
+async def test_a_torrent_whose_owner_has_moved_on_is_not_started() -> None:
+    world = World()
+    world.has_owner = False
+    await world.admin.start_as_saved(saved())
     assert world.starts == []
 
 

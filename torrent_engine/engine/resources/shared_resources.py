@@ -4,6 +4,7 @@ Ref-counted and single-flight: however many tasks acquire it at once, one start 
 references everything is closed, in order, exactly once.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -48,6 +49,8 @@ from torrent_engine.policy.peers.bans import ListedBan
 
 if TYPE_CHECKING:
     from torrent_engine.engine.states import State
+
+logger = logging.getLogger(__name__)
 
 LIVE_FIELDS: Final = frozenset(
     {
@@ -383,10 +386,10 @@ class SharedResources:
         return self._services
 
     def start_task(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Run a Session's task; it must not raise."""
+        """Run a Session's task; a bug that it raises is logged, and reaches no other (row F10)."""
         if self._tasks is None:
             raise ClosedError("SharedResources", NOT_OPEN)
-        self._tasks.start_soon(work)
+        self._tasks.start_soon(_guard, work)
 
     def network_status(self) -> NetworkStatus:
         """Return where peers reach us: endpoints, external addresses, mappings, last arrivals."""
@@ -484,6 +487,13 @@ class SharedResources:
         }
         changes: dict[str, Any] = {name: rate for name, rate in given.items() if rate is not None}
         self.config = replace(self.config, **changes)
+
+
+async def _guard(work: Callable[[], Coroutine[object, object, None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        logger.exception("internal error in a task of a torrent")
 
 
 def _literal(host: str) -> str:

@@ -10,6 +10,7 @@ from torrent_engine.base.errors import (
     BusyError,
     ClosedError,
     MissingFilesError,
+    OwnerChangedError,
     SessionError,
     StateTransitionError,
 )
@@ -179,6 +180,19 @@ class Lifecycle:
                 self._core, self._removal, self._ask_to_stop, self._on_owner_gone
             )
         self._ownership.begin(tie)
+
+    def follow_owner(self) -> bool:
+        """Watch the owner of a restored torrent, before its start and if it is stopped, too.
+
+        Returns whether there is no owner, or it has not moved on; else the torrent is removed soon.
+        """
+        try:
+            self._watch_owner()
+        except OwnerChangedError:
+            if self._ownership is not None:
+                self._ownership.owner_changed()
+            return False
+        return True
 
     def listen(self) -> None:
         """Deliver events from now on: a bus that nobody listens to needs no task."""
