@@ -7,16 +7,18 @@ import pytest
 
 from tests.support.managers import manager, manager_config
 from tests.support.session_parts import removal
-from tests.support.swarm import reach, resources, state_of, until
+from tests.support.swarm import PATIENCE_S, reach, resources, state_of, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import ManagerConfig, SessionConfig
-from torrent_engine.base.errors import DiskFullError, StateDatabaseError
+from torrent_engine.base.errors import BusyError, DiskFullError, StateDatabaseError
 from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.disk.state.session_table import load_sessions
 from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session import ownership
 from torrent_engine.engine.session.core import SessionCore
+from torrent_engine.engine.session.metadata import Metadata
+from torrent_engine.engine.session.removal import Removal
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -145,3 +147,80 @@ async def test_an_owner_that_moves_on_after_the_end_of_all_does_not_hang_the_end
     assert shared.owners.advance("ui", 2) == 1
     with anyio.fail_after(5):
         await session.close()
+
+
+async def nothing() -> None:
+    """End nothing: the Session of a test that is not there."""
+
+
+async def test_an_add_that_failed_leaves_no_watch_and_no_task(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        many.shared.sessions.add(OWNED.info_hash, nothing)
+        with pytest.raises(BusyError):
+            await many.add_torrent(OWNED, owner=TIE)
+        many.shared.sessions.remove(OWNED.info_hash)
+        session = await many.add_torrent(OWNED)
+        assert many.owners.advance("ui", 2) == 0
+        await anyio.wait_all_tasks_blocked()
+        assert many.sessions == (session,)
+        assert state_of(session) is State.DOWNLOADING
+
+
+async def test_an_owner_that_moves_on_while_an_add_fails_takes_nothing_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Session] = []
+
+    async def fail(_metadata: Metadata) -> None:
+        made.extend(many.sessions)
+        many.owners.advance("ui", 2)
+        raise StateDatabaseError("database is locked")
+
+    removed: list[Removal] = []
+
+    async def remove(removal: Removal, _end: object) -> None:
+        removed.append(removal)
+
+    async with manager(tmp_path) as many:
+        monkeypatch.setattr(Metadata, "recall", fail)
+        monkeypatch.setattr(Removal, "remove", remove)
+        with pytest.raises(StateDatabaseError):
+            await many.add_torrent(OWNED, owner=TIE)
+        monkeypatch.undo()
+        (first,) = made
+        ended = removal(first)
+        assert ended is not None
+        session = await many.add_torrent(OWNED)
+        with anyio.fail_after(PATIENCE_S):
+            await ended.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert many.sessions == (session,)
+        assert removed == []
+
+
+async def test_a_start_that_failed_leaves_the_watch_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_metadata: Metadata) -> None:
+        raise StateDatabaseError("database is locked")
+
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent(OWNED, owner=TIE)
+        await session.stop()
+        monkeypatch.setattr(Metadata, "recall", fail)
+        with pytest.raises(StateDatabaseError):
+            await session.start()
+        monkeypatch.undo()
+        assert many.owners.advance("ui", 2) == 1
+        await until(lambda: not many.sessions)
+
+
+async def test_a_session_that_was_removed_takes_none_along_that_came_after_it(
+    tmp_path: Path,
+) -> None:
+    async with manager(tmp_path) as many:
+        old = await many.add_torrent(OWNED, owner=TIE)
+        await many.remove_torrent(OWNED.info_hash)
+        new = await many.add_torrent(OWNED)
+        await many._owner_gone(old)
+        assert many.sessions == (new,)

@@ -103,22 +103,30 @@ class Adding:
         folder = os.fspath(self._config.save_path if save_path is None else save_path)
         session = await self._maker.make(torrent, folder, config)
         self._starting[session.info_hash] = started = anyio.Event()
-        self._registry.add(session, priority, position)
-        if (record := _followed(torrent)) is not None:
-            user_data = record.kept(user_data)
-        if user_data:
-            session.set_user_data(user_data)
         try:
+            self._registry.add(session, priority, position)
+            if (record := _followed(torrent)) is not None:
+                user_data = record.kept(user_data)
+            if user_data:
+                session.set_user_data(user_data)
             await session.start()
         except BaseException:
-            self._registry.remove(session.info_hash)
+            with anyio.CancelScope(shield=True):
+                await self._take_back(session)
             raise
         finally:
-            self._starting.pop(session.info_hash, None)
+            if self._starting.get(session.info_hash) is started:
+                del self._starting[session.info_hash]
             started.set()
         self._shared.session_jobs.added(torrent)
         self._registry.store.changed(torrent.info_hash)
         return Added(session, is_new=True)
+
+    async def _take_back(self, session: Session) -> None:
+        """Remove a torrent that could not be started."""
+        if self._torrents.get(session.info_hash) is session:
+            self._registry.remove(session.info_hash)
+        await session.close()
 
     async def _find(self, torrent: Metainfo | Magnet) -> Session | None:
         """Return the Session of a torrent that is there, has started, and does not leave."""

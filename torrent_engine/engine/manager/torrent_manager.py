@@ -81,7 +81,7 @@ class TorrentManager:
         self._torrents = TorrentList()
         self._queue = QueueController(self._torrents, self.config.queue, self.shared.clock)
         self._registry = Registry(self._torrents, self._queue, self.events)
-        membership = Membership(self.shared.config.dormancy, self.events, self.remove_torrent)
+        membership = Membership(self.shared.config.dormancy, self.events, self._owner_gone)
         maker = SessionMaker(self.shared, self._queue, membership)
         self._adding = Adding(self.config, self.shared, self._torrents, self._registry, maker)
         self._restoring = Restoring(self._registry, maker)
@@ -322,6 +322,11 @@ class TorrentManager:
                 finally:
                     self._removals.discard(ended)
                     ended.set()
+
+    async def _owner_gone(self, session: Session) -> None:
+        """Remove a torrent whose owner has moved on, unless another has taken its place."""
+        if self._torrents.get(session.info_hash) is session:
+            await self.remove_torrent(session.info_hash)
 
     # -- what is there ------------------------------------------------------------------------
 

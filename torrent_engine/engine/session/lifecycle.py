@@ -58,7 +58,7 @@ class Lifecycle:
         removal: Removal,
         runs: RunLoop,
         dormancy: Dormancy,
-        on_owner_gone: Callable[[InfoHash], Awaitable[None]] | None = None,
+        on_owner_gone: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._core = core
         self._metadata = metadata
@@ -151,9 +151,17 @@ class Lifecycle:
         core.shared.file_registry.sessions.add(core.info_hash)
 
     async def _claim(self, other_hash: InfoHash | None) -> None:
-        """Take a reference to the shared resources and the torrent's place in them."""
+        """Watch the owner, and take the torrent's place in the shared resources."""
+        is_watch_new = self._watch_owner()
+        try:
+            await self._enter_shared(other_hash)
+        except BaseException:
+            if is_watch_new and self._ownership is not None:
+                self._ownership.abandon()  # who was not started may be another's torrent
+            raise
+
+    async def _enter_shared(self, other_hash: InfoHash | None) -> None:
         core, shared = self._core, self._core.shared
-        self._watch_owner()
         await shared.acquire()
         self.listen()
         try:
@@ -170,16 +178,19 @@ class Lifecycle:
                 await shared.release()
             raise
 
-    def _watch_owner(self) -> None:
-        """Watch the owner, if there is one. Raises OwnerChangedError if it has moved on."""
+    def _watch_owner(self) -> bool:
+        """Watch the owner, if there is one; return whether that is new.
+
+        Raises OwnerChangedError if it has moved on.
+        """
         tie = self._core.config.owner
         if tie is None:
-            return
+            return False
         if self._ownership is None:
             self._ownership = Ownership(
                 self._core, self._removal, self._ask_to_stop, self._on_owner_gone
             )
-        self._ownership.begin(tie)
+        return self._ownership.begin(tie)
 
     def follow_owner(self) -> bool:
         """Watch the owner of a restored torrent, before its start and if it is stopped, too.
@@ -374,7 +385,8 @@ class Lifecycle:
         """Stop, then end the events; the Session cannot be started after that."""
         core = self._core
         core.is_closed = True
-        core.shared.file_registry.sessions.discard(core.info_hash)
+        if core.has_run:  # else it may be another's
+            core.shared.file_registry.sessions.discard(core.info_hash)
         if self._ownership is not None:
             self._ownership.cancel()
         await self.stop()

@@ -13,7 +13,7 @@ from torrent_engine.base.errors import (
     UnknownTorrentError,
     scarcity_of,
 )
-from torrent_engine.base.ids import InfoHash, OwnerTie
+from torrent_engine.base.ids import OwnerTie
 from torrent_engine.engine.events import SessionStopped
 from torrent_engine.engine.resources.owners import OWNER_CHANGED, OwnerWatch
 from torrent_engine.engine.runs.torrent_run import TorrentRun
@@ -32,14 +32,22 @@ class Ownership:
     logged; a removal that failed for a passing reason is tried again until the Session is closed.
     """
 
-    __slots__ = ("_ask_to_stop", "_core", "_on_removed", "_removal", "removed", "watch")
+    __slots__ = (
+        "_ask_to_stop",
+        "_core",
+        "_is_abandoned",
+        "_on_removed",
+        "_removal",
+        "removed",
+        "watch",
+    )
 
     def __init__(
         self,
         core: SessionCore,
         removal: Removal,
         ask_to_stop: Callable[[str, Callable[[TorrentRun], None]], None],
-        on_removed: Callable[[InfoHash], Awaitable[None]] | None,
+        on_removed: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._core = core
         self._removal = removal
@@ -48,11 +56,25 @@ class Ownership:
         self.watch: OwnerWatch | None = None
         self.removed: anyio.Event | None = None
         """Set at the end of a removal, after the owner moved on; None while it has not."""
+        self._is_abandoned = False
+        """There is nothing to remove: the torrent was not started."""
 
-    def begin(self, tie: OwnerTie) -> None:
-        """Watch the owner. Raises OwnerChangedError if the owner has moved on already."""
-        if self.watch is None:
-            self.watch = self._core.shared.owners.watch(tie, self.owner_changed)
+    def begin(self, tie: OwnerTie) -> bool:
+        """Watch the owner; return whether that is new.
+
+        Raises OwnerChangedError if the owner has moved on already.
+        """
+        if self.watch is not None:
+            return False
+        self.watch = self._core.shared.owners.watch(tie, self.owner_changed)
+        self._is_abandoned = False
+        return True
+
+    def abandon(self) -> None:
+        """End a watch that began with a start which failed; nothing is removed for it."""
+        self._is_abandoned = True
+        self.cancel()
+        self.watch = None
 
     def cancel(self) -> None:
         """Watch the owner no longer."""
@@ -90,6 +112,8 @@ class Ownership:
         """Remove what is left once the Session has ended."""
         core = self._core
         is_done = await self._try_to_remove(removed)
+        if self._is_abandoned:
+            return
         if was_stopped:
             core.stop_reason = OWNER_CHANGED
             core.events.publish(SessionStopped(core.info_hash, OWNER_CHANGED))
@@ -105,7 +129,8 @@ class Ownership:
         """Remove what can be removed; return False if it is to be tried again."""
         try:
             await self._core.ended.wait()
-            await self._removal.remove(TorrentRun.abandon)
+            if not self._is_abandoned:
+                await self._removal.remove(TorrentRun.abandon)
         except Exception as error:  # a bug, too, affects no other torrent (row F10)
             self._log(error)
             is_passing = isinstance(error, StateDatabaseError | DiskFullError)
@@ -118,7 +143,7 @@ class Ownership:
         if self._on_removed is None:
             return
         try:
-            await self._on_removed(self._core.info_hash)
+            await self._on_removed()
         except UnknownTorrentError:
             return
         except Exception as error:
