@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 
 from torrent_engine.base.config import ManagerConfig, SessionConfig, torrent_limits
-from torrent_engine.base.errors import SessionError
+from torrent_engine.base.errors import SessionError, TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -123,10 +124,12 @@ class Adding:
         return Added(session, is_new=True)
 
     async def _take_back(self, session: Session) -> None:
-        """Remove a torrent that could not be started."""
+        """Remove a torrent that could not be started, from the database as well."""
+        await session.close()
         if self._torrents.get(session.info_hash) is session:
             self._registry.remove(session.info_hash)
-        await session.close()
+            with suppress(TorrentEngineError):  # tried again soon
+                await self._registry.store.remove(session.info_hash)
 
     async def _find(self, torrent: Metainfo | Magnet) -> Session | None:
         """Return the Session of a torrent that is there, has started, and does not leave."""

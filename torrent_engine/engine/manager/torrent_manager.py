@@ -303,7 +303,8 @@ class TorrentManager:
 
         Other files in the same folders stay. While the torrent is being removed, another call waits
         for that and has the same outcome. Raises UnknownTorrentError if it is not there,
-        StorageError if a file cannot be removed: the torrent is gone all the same.
+        StorageError if a file cannot be removed, StateDatabaseError if the database cannot be
+        written: the torrent is gone all the same, and the database is written as soon as it can be.
         """
         session = self._registry.find(info_hash)
         await self._removing.remove(session, delete_files=delete_files)
