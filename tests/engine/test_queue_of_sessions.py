@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.swarm import content, reach, seed, shared_config, state_of, until
 from tests.support.torrents import make_torrent, payload_of, write_files
-from torrent_engine.base.config import ManagerConfig, QueueConfig, SessionConfig
+from torrent_engine.base.config import DormancyConfig, ManagerConfig, QueueConfig, SessionConfig
 from torrent_engine.base.ids import OwnerTie
+from torrent_engine.engine.manager.queue import QueueController
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.resources.owners import OWNER_CHANGED
+from torrent_engine.engine.session.lifecycle import Lifecycle
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -147,3 +152,61 @@ async def test_who_runs_outside_of_the_queue_does_so_after_a_restart(tmp_path: P
         await reach(manager.sessions[1], State.DOWNLOADING)
         await until(lambda: not manager.sessions[0].is_held)
         assert not manager.sessions[1].is_held
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["paused", "stopped"])
+async def test_who_waited_neither_for_its_turn_nor_to_run_runs_once_there_are_no_limits(
+    tmp_path: Path, *, is_stopped: bool
+) -> None:
+    async with managed(tmp_path, max_active_downloads=1) as manager:
+        _, second = [await manager.add_torrent(metainfo) for metainfo, _ in TORRENTS[:2]]
+        await until(lambda: running(manager) == ["t0"])
+        await (second.stop() if is_stopped else second.pause())
+        assert second.is_held
+        manager.set_queue_limits(max_active_downloads=0)
+        await until(lambda: not second.is_held)
+        assert state_of(second) is (State.STOPPED if is_stopped else State.PAUSED)
+        await (second.start() if is_stopped else second.resume())
+        await reach(second, State.DOWNLOADING)
+
+
+async def test_who_paused_a_barred_download_continues_it_when_it_is_barred_no_more(
+    tmp_path: Path,
+) -> None:
+    async with managed(tmp_path) as manager:
+        session = await manager.add_torrent(TORRENTS[0][0])
+        await reach(session, State.DOWNLOADING)
+        manager.bar_downloads([session.info_hash])
+        await until(lambda: session.is_held)
+        await session.pause()
+        manager.bar_downloads([])
+        await until(lambda: not session.is_held)
+        assert (state_of(session), session.is_paused_by_user) == (State.PAUSED, True)
+        await session.resume()
+        await reach(session, State.DOWNLOADING)
+
+
+@pytest.mark.parametrize("is_released", [True, False], ids=["released", "held"])
+async def test_what_rested_is_restored_as_the_queue_has_it_when_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_released: bool
+) -> None:
+    shared = replace(shared_config(tmp_path), dormancy=DormancyConfig())
+    config = ManagerConfig(
+        shared, save_path=str(tmp_path / "out"), queue=QueueConfig(max_active_downloads=1)
+    )
+    async with TorrentManager(config) as manager:
+        first = await manager.add_torrent(TORRENTS[0][0])
+        await until(lambda: first.is_resting)
+    open_now = Lifecycle._open
+
+    async def open_late(lifecycle: Lifecycle, **options: Any) -> None:
+        await open_now(lifecycle, **options)
+        (lifecycle.unhold if is_released else lifecycle.hold)()
+
+    monkeypatch.setattr(Lifecycle, "_open", open_late)
+    monkeypatch.setattr(QueueController, "run", lambda _: anyio.sleep_forever())
+    monkeypatch.setattr(QueueController, "has_limits", is_released)
+    async with TorrentManager(config) as manager:
+        (session,) = manager.sessions
+        assert session.is_held is not is_released
+        assert state_of(session) is (State.DOWNLOADING if is_released else State.PAUSED)

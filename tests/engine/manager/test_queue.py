@@ -35,6 +35,8 @@ class FakeSession:
     @property
     def state(self) -> State:
         """Paused while it is held."""
+        if self.facts.state in {State.STOPPED, State.ERROR}:
+            return self.facts.state
         return State.PAUSED if self.is_held or self.is_paused_by_user else self.facts.state
 
     def queue_facts(self, now: float) -> QueueFacts:
@@ -255,3 +257,51 @@ async def test_a_bar_needs_no_limit_and_holds_forced_torrents_too() -> None:
         keeper.bar_downloads(())
         await clock.advance(0.1)
         assert manager.running == [0, 1, 2]
+
+
+def held_but_not_waiting(*states: State) -> FakeManager:
+    """Return torrents that are held: the first is paused by its user, too, others may not run."""
+    manager = FakeManager(State.DOWNLOADING, *states)
+    for session in manager.sessions:
+        session.is_held = True
+    manager.sessions[0].is_paused_by_user = True
+    return manager
+
+
+async def test_without_a_limit_nobody_stays_held_also_who_may_not_run_now() -> None:
+    manager = held_but_not_waiting(State.STOPPED, State.ERROR)
+    async with kept(manager) as (keeper, clock):
+        assert manager.running == []
+        keeper.set_config(QueueConfig())
+        await clock.advance(0.1)
+        assert manager.running == [0, 1, 2]
+        assert manager.sessions[0].is_paused_by_user
+
+
+async def test_without_a_limit_only_who_is_barred_stays_held() -> None:
+    manager = held_but_not_waiting(State.STOPPED, State.ERROR, State.DOWNLOADING)
+    first, second, _, _ = (each.info_hash for each in manager.sessions)
+    async with kept(manager, QueueConfig()) as (keeper, clock):
+        keeper.bar_downloads([first, second])
+        await clock.advance(0.1)
+        assert manager.running == [2, 3]
+        keeper.bar_downloads([second])
+        await clock.advance(0.1)
+        assert manager.running == [0, 2, 3]
+        keeper.bar_downloads([])
+        await clock.advance(0.1)
+        assert manager.running == [0, 1, 2, 3]
+
+
+async def test_without_a_limit_who_could_not_be_released_is_when_it_is_continued() -> None:
+    manager = FakeManager(State.DOWNLOADING)
+    (session,) = manager.sessions
+    session.is_held = session.fails = True
+    async with kept(manager, QueueConfig()) as (keeper, clock):
+        keeper.set_config(QueueConfig())
+        await clock.advance(0.1)
+        assert session.is_held
+        session.fails = False
+        keeper.state_changed(session, State.PAUSED, State.PAUSED)
+        await clock.advance(0.1)
+        assert not session.is_held

@@ -5,15 +5,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
-from tests.support.managers import manager
-from tests.support.swarm import reach
+from tests.support.managers import manager, manager_config
+from tests.support.swarm import PATIENCE_S, reach
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.v2_torrents import laid_out, layers_of, torrent_around, v2_info
+from torrent_engine.base.config import DormancyConfig
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.manager import restoring
+from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.core import STOPPED
+from torrent_engine.engine.session.lifecycle import Lifecycle
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -72,3 +78,22 @@ async def test_f6_a_torrent_whose_hashes_of_pieces_are_damaged_is_not_lost(
         await reach(session, State.SEEDING)
         assert session.stats().pieces_have == metainfo.piece_count
         assert layers_of(session) == (layers if damaged == "copy" else {})
+
+
+async def test_a_torrent_that_is_stopped_while_it_is_restored_at_rest_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TorrentManager(manager_config(tmp_path, dormancy=DormancyConfig())) as many:
+        session = await many.add_torrent(make_torrent(payload_of(100_000))[0])
+        assert session.is_resting
+    begin = Lifecycle._open
+
+    async def begin_and_stop(lifecycle: Lifecycle, **options: Any) -> None:
+        await begin(lifecycle, **options)
+        lifecycle._ask_to_stop(STOPPED, lambda run: run.stop(STOPPED))
+
+    monkeypatch.setattr(Lifecycle, "_open", begin_and_stop)
+    async with manager(tmp_path) as many:
+        (session,) = many.sessions
+        with anyio.fail_after(PATIENCE_S):
+            assert await session.wait_stopped() == STOPPED

@@ -13,7 +13,7 @@ from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import ManagerConfig, QueueConfig
 from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.disk.state.session_table import SessionRecord
+from torrent_engine.disk.state.session_table import SessionRecord, load_sessions
 from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.manager import store as manager_store
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
@@ -172,3 +172,70 @@ async def test_a_torrent_that_changed_and_was_removed_leaves_nobody_awake(
                 await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
     assert flushes == 1
+
+
+async def remove_in_vain(many: TorrentManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove a torrent while the database refuses that."""
+    with monkeypatch.context() as patched:
+        patched.setattr(StateStore, "remove", _refuse)
+        patched.setattr(manager_store, "remove_sessions", _refuse)
+        with pytest.raises(StateDatabaseError, match="the database is locked"):
+            await many.remove_torrent(FIRST.info_hash)
+        assert many.sessions == ()
+        assert len(await load_sessions(many.shared.store)) == 1
+
+
+async def test_f4_a_removal_that_the_database_refused_is_made_when_the_manager_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager(tmp_path) as many:
+        await many.add_torrent(FIRST)
+        await many.flush()
+        await remove_in_vain(many, monkeypatch)
+    async with manager(tmp_path) as many:
+        assert many.sessions == ()
+
+
+async def test_a_removal_that_the_database_refused_is_tried_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager_store, "GATHER_S", 0.0)
+    monkeypatch.setattr(manager_store, "RETRY_S", 0.0)
+    async with manager(tmp_path) as many:
+        await many.add_torrent(FIRST)
+        await many.flush()
+        await remove_in_vain(many, monkeypatch)
+        with anyio.fail_after(30):
+            while await load_sessions(many.shared.store):  # noqa: ASYNC110 - no event tells
+                await anyio.sleep(0.01)
+
+
+async def test_what_is_added_again_before_its_removal_was_made_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager(tmp_path) as many:
+        await many.add_torrent(FIRST)
+        await many.flush()
+        await remove_in_vain(many, monkeypatch)
+        await many.add_torrent(FIRST, priority=4)
+    async with manager(tmp_path) as many:
+        (session,) = many.sessions
+        assert session.metainfo == FIRST
+        assert many.priority(FIRST.info_hash) == 4
+
+
+async def test_changes_are_saved_while_a_removal_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager(tmp_path) as many:
+        await many.add_torrent(FIRST)
+        await many.flush()
+        with monkeypatch.context() as patched:
+            patched.setattr(manager_store, "remove_sessions", _refuse)
+            with pytest.raises(StateDatabaseError):
+                await many.remove_torrent(FIRST.info_hash)
+            await many.add_torrent(SECOND)
+            with pytest.raises(StateDatabaseError):
+                await many.flush()
+            saved = [each.info_hash for each in await load_sessions(many.shared.store)]
+            assert SECOND.info_hash in saved

@@ -1,7 +1,8 @@
 """Many torrents in one process: added, removed, paused together, and restored as they were."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,16 @@ from torrent_engine.base.errors import (
     SessionError,
     StateDatabaseError,
     StateInUseError,
+    UnknownTorrentError,
 )
-from torrent_engine.base.ids import InfoHash
+from torrent_engine.base.ids import InfoHash, OwnerTie
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.disk.state.session_table import load_sessions
+from torrent_engine.engine.manager.store import ManagerStore
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.resources.shared_resources import SharedResources
+from torrent_engine.engine.runs.torrent_run import TorrentRun
+from torrent_engine.engine.session.removal import Removal
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -321,17 +326,15 @@ async def test_a_torrent_that_is_added_while_it_is_removed_stays(
 ) -> None:
     async with manager(tmp_path) as many:
         old = await many.add_torrent(FIRST)
-        close = Session.close
+        remove = ManagerStore.remove
 
-        async def add_then_close(session: Session) -> None:
-            if session is old and many.get_session(FIRST.info_hash) is None:
-                await many.add_torrent(FIRST, config=SessionConfig(paused=True))
-            await close(session)
+        async def add_then_remove(store: ManagerStore, info_hash: InfoHash) -> None:
+            await many.add_torrent(FIRST, config=SessionConfig(paused=True))
+            await remove(store, info_hash)
 
-        monkeypatch.setattr(Session, "close", add_then_close)
+        monkeypatch.setattr(ManagerStore, "remove", add_then_remove)
         await many.remove_torrent(FIRST.info_hash)
-        new = many.get_session(FIRST.info_hash)
-        assert new is not None
+        assert many.get_session(FIRST.info_hash) not in {None, old}
         await many.flush()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     async with manager(tmp_path) as many:
@@ -426,29 +429,148 @@ async def test_a_peer_that_is_given_again_and_again_is_saved_once(tmp_path: Path
         assert record.settings["config"]["peers"] == [["127.0.0.1", 9]]
 
 
-async def test_two_removals_at_once_take_no_torrent_that_came_after_them(
+@contextmanager
+def held_cancels(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[anyio.Event, list[bool]]]:
+    """Let Sessions be cancelled only when the event is set; list which were to delete files."""
+    cancel, go_on, calls = Session.cancel, anyio.Event(), list[bool]()
+
+    async def cancel_late(session: Session, *, delete_files: bool = False) -> None:
+        calls.append(delete_files)
+        await go_on.wait()
+        await cancel(session, delete_files=delete_files)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "cancel", cancel_late)
+        yield go_on, calls
+
+
+async def test_removals_of_one_torrent_at_once_are_one_and_take_none_that_comes_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
-        await many.add_torrent(FIRST)
-        cancel, held = Session.cancel, anyio.Event()
-        calls = 0
+        old = await many.add_torrent(FIRST)
+        added: list[Session] = []
 
-        async def second_is_slow(session: Session, *, delete_files: bool = False) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 2:
-                await held.wait()
-            await cancel(session, delete_files=delete_files)
+        async def remove() -> None:
+            await many.remove_torrent(FIRST.info_hash)
+            assert many.get_session(FIRST.info_hash) is not old
 
-        monkeypatch.setattr(Session, "cancel", second_is_slow)
-        tasks.start_soon(many.remove_torrent, FIRST.info_hash)
-        tasks.start_soon(many.remove_torrent, FIRST.info_hash)
-        await until(lambda: calls == 2 and many.get_session(FIRST.info_hash) is None)
-        new = await many.add_torrent(FIRST)
-        held.set()
+        async def add() -> None:
+            added.append(await many.add_torrent(FIRST))
+
+        with held_cancels(monkeypatch) as (go_on, calls):
+            for _ in range(5):
+                tasks.start_soon(remove)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(add)
+            await anyio.wait_all_tasks_blocked()
+            assert (calls, added) == ([False], [])
+            go_on.set()
+            await until(lambda: added)
+        await many.flush()
+        assert many.sessions == (added[0],)
+        assert await many.shared.store.run(metainfo_rows) == 1
+    async with manager(tmp_path) as many:
+        assert many.restored == 1
+
+
+def metainfo_rows(db: sqlite3.Connection) -> int:
+    """Return of how many torrents the database has the .torrent."""
+    (count,) = db.execute("SELECT count(*) FROM session_metainfos").fetchone()
+    return int(count)
+
+
+async def test_files_go_if_one_of_two_removals_at_once_wants_them_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(FIRST, PAYLOADS[0], tmp_path / "files")
+    async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
+        await reach(await many.add_torrent(FIRST), State.SEEDING)
+        with held_cancels(monkeypatch) as (go_on, calls):
+            tasks.start_soon(many.remove_torrent, FIRST.info_hash)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(2):
+                tasks.start_soon(partial(many.remove_torrent, FIRST.info_hash, delete_files=True))
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+            await until(lambda: not many.sessions)
+        assert calls == [False, True]
+        assert not (tmp_path / "files" / "torrent 0").exists()
+
+
+async def test_a_removal_of_files_that_comes_too_late_does_not_pretend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Session.close
+
+    async def remove_then_close(session: Session) -> None:
+        tasks.start_soon(remove)
         await anyio.wait_all_tasks_blocked()
-        assert many.get_session(FIRST.info_hash) is new
+        await close(session)
+
+    async def remove() -> None:
+        with pytest.raises(UnknownTorrentError):
+            await many.remove_torrent(FIRST.info_hash, delete_files=True)
+
+    async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
+        await many.add_torrent(FIRST)
+        monkeypatch.setattr(Session, "close", remove_then_close)
+        await many.remove_torrent(FIRST.info_hash)
+
+
+async def test_removals_of_one_torrent_at_once_fail_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = 0
+
+    async def remove() -> None:
+        nonlocal failed
+        with pytest.raises(StateDatabaseError, match="no database"):
+            await many.remove_torrent(FIRST.info_hash)
+        failed += 1
+
+    async def fail(_session: Session, *, delete_files: bool) -> None:
+        await anyio.wait_all_tasks_blocked()
+        raise StateDatabaseError("no database")
+
+    async with manager(tmp_path) as many:
+        await many.add_torrent(FIRST)
+        monkeypatch.setattr(Session, "cancel", fail)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(remove)
+        assert (failed, many.sessions) == (3, ())
+
+
+async def test_what_is_removed_for_its_owner_and_by_its_user_leaves_before_it_is_added_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, slow, go_on = Removal._remove, anyio.Event(), anyio.Event()
+    added: list[Session] = []
+
+    async def slow_for_owners(removal: Removal, end: Any) -> None:
+        if end is TorrentRun.abandon:
+            slow.set()
+            await go_on.wait()
+            assert not added
+        await remove(removal, end)
+
+    async def add() -> None:
+        added.append(await many.add_torrent(FIRST))
+
+    async with manager(tmp_path) as many, anyio.create_task_group() as tasks:
+        await many.add_torrent(FIRST, owner=OwnerTie("ui", 1))
+        monkeypatch.setattr(Removal, "_remove", slow_for_owners)
+        many.owners.advance("ui", 2)
+        tasks.start_soon(many.remove_torrent, FIRST.info_hash)
+        with anyio.fail_after(30):
+            await slow.wait()
+        tasks.start_soon(add)
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+        await until(lambda: added)
+        await anyio.wait_all_tasks_blocked()
+        assert many.sessions == (added[0],)
 
 
 async def test_a_torrent_is_added_paused_from_whatever_names_it(tmp_path: Path) -> None:

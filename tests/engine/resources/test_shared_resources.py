@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.clock import let_tasks_run
-from tests.support.swarm import open_descriptors, resources
+from tests.support.swarm import PATIENCE_S, open_descriptors, resources
 from torrent_engine.base.errors import LocalProtocolError, NetworkError, StateDatabaseError
 from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.resources.shared_resources import SharedResources
@@ -274,3 +274,23 @@ async def test_the_garbage_collector_of_the_process_is_left_alone_unless_that_is
     changes: dict[str, Any] = {"freeze_garbage_collector": True} if is_asked_for else {}
     async with resources(tmp_path, **changes):
         assert len(calls) == is_asked_for
+
+
+async def test_f10_a_bug_in_a_task_of_one_torrent_reaches_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = anyio.Event()
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def go_on() -> None:
+        await anyio.wait_all_tasks_blocked()
+        other.set()
+
+    async with resources(tmp_path) as shared:
+        shared.start_task(go_on)
+        shared.start_task(fail)
+        with anyio.fail_after(PATIENCE_S):
+            await other.wait()
+    assert "internal error in a task of a torrent" in caplog.messages

@@ -78,7 +78,12 @@ class World:
             drop_metainfo=self._drop,
         )
         self.core = core
-        lifecycle: Any = SimpleNamespace(start=self._start, begin_dormant=self._begin_dormant)
+        self.has_owner = True
+        lifecycle: Any = SimpleNamespace(
+            start=self._start,
+            begin_dormant=self._begin_dormant,
+            follow_owner=lambda: self.has_owner,
+        )
         relocation: Any = SimpleNamespace(final_path="/files")
         status: Any = SimpleNamespace(snapshot=SNAPSHOT)
         self.admin = SessionAdmin(core, lifecycle, relocation, status)
@@ -90,10 +95,10 @@ class World:
         self.starts.append(("start",))
 
     async def _begin_dormant(
-        self, snapshot: TorrentSnapshot, state: State, paused: State, *, is_paused_by_user: bool
+        self, snapshot: TorrentSnapshot, state: State, *, is_paused_by_user: bool
     ) -> None:
         assert snapshot is SNAPSHOT
-        self.starts.append((state, paused, is_paused_by_user))
+        self.starts.append((state, is_paused_by_user))
 
 
 def test_what_is_saved_is_what_is_restored() -> None:
@@ -121,6 +126,13 @@ async def test_a_stopped_torrent_stays_stopped() -> None:
     assert world.starts == []
 
 
+async def test_a_torrent_whose_owner_has_moved_on_is_not_started() -> None:
+    world = World()
+    world.has_owner = False
+    await world.admin.start_as_saved(saved())
+    assert world.starts == []
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -143,17 +155,10 @@ async def test_a_dormant_torrent_is_dormant_again_in_its_state() -> None:
     await world.admin.start_as_saved(saved(State.PAUSED, paused_state=State.SEEDING))
     await world.admin.start_as_saved(saved(is_paused=True))
     assert world.starts == [
-        (State.SEEDING, State.SEEDING, False),
-        (State.SEEDING, State.SEEDING, False),
-        (State.PAUSED, State.SEEDING, True),
+        (State.SEEDING, False),
+        (State.SEEDING, False),
+        (State.SEEDING, True),
     ]
-
-
-async def test_a_dormant_torrent_that_the_queue_holds_is_paused() -> None:
-    world = World()
-    world.core.is_held = True
-    await world.admin.start_as_saved(saved())
-    assert world.starts == [(State.PAUSED, State.SEEDING, False)]
 
 
 def test_a_saved_metainfo_leaves_memory_only_while_nothing_runs() -> None:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 
 from torrent_engine.base.config import ManagerConfig, SessionConfig, torrent_limits
-from torrent_engine.base.errors import SessionError
+from torrent_engine.base.errors import SessionError, TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
@@ -103,22 +104,32 @@ class Adding:
         folder = os.fspath(self._config.save_path if save_path is None else save_path)
         session = await self._maker.make(torrent, folder, config)
         self._starting[session.info_hash] = started = anyio.Event()
-        self._registry.add(session, priority, position)
-        if (record := _followed(torrent)) is not None:
-            user_data = record.kept(user_data)
-        if user_data:
-            session.set_user_data(user_data)
         try:
+            self._registry.add(session, priority, position)
+            if (record := _followed(torrent)) is not None:
+                user_data = record.kept(user_data)
+            if user_data:
+                session.set_user_data(user_data)
             await session.start()
         except BaseException:
-            self._registry.remove(session.info_hash)
+            with anyio.CancelScope(shield=True):
+                await self._take_back(session)
             raise
         finally:
-            self._starting.pop(session.info_hash, None)
+            if self._starting.get(session.info_hash) is started:
+                del self._starting[session.info_hash]
             started.set()
         self._shared.session_jobs.added(torrent)
         self._registry.store.changed(torrent.info_hash)
         return Added(session, is_new=True)
+
+    async def _take_back(self, session: Session) -> None:
+        """Remove a torrent that could not be started, from the database as well."""
+        await session.close()
+        if self._torrents.get(session.info_hash) is session:
+            self._registry.remove(session.info_hash)
+            with suppress(TorrentEngineError):  # tried again soon
+                await self._registry.store.remove(session.info_hash)
 
     async def _find(self, torrent: Metainfo | Magnet) -> Session | None:
         """Return the Session of a torrent that is there, has started, and does not leave."""

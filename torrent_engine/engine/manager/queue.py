@@ -121,7 +121,7 @@ class QueueController:
         After a check it becomes a download or a seed, which was not known before: it is held at
         once if there is no room. What is continued and held runs at once if there is room.
         """
-        self.changed()
+        self.changed(always=session.is_held)
         if not self.has_limits or session.is_forced:
             return
         if old is State.CHECKING and new in {State.DOWNLOADING, State.SEEDING}:
@@ -171,12 +171,22 @@ class QueueController:
         moves = [
             session
             for session, entry in zip(sessions, entries, strict=True)
-            if entry.wants_to_run and (entry.key in may_run) is session.is_held
+            if self._is_to_move(session, entry, may_run=entry.key in may_run)
         ]
         for session in sorted(moves, key=lambda each: each.is_held):  # first those that make room
             _switch(session)
         self._looked_s = self._clock()
         self._gap_s = max(MIN_GAP_S, GAP_PER_LOOK * (self._looked_s - began_s))
+
+    def _is_to_move(self, session: QueuedTorrent, entry: QueueEntry, *, may_run: bool) -> bool:
+        """Return whether a torrent is to be held or released.
+
+        One that waits for its user is held no longer where nothing holds it: nobody looks again
+        when it is continued.
+        """
+        if entry.wants_to_run:
+            return may_run is session.is_held
+        return session.is_held and not self.has_limits and not self._bars(entry)
 
     def _entry(self, session: QueuedTorrent, position: int, now: float) -> QueueEntry:
         info_hash = session.info_hash

@@ -118,6 +118,7 @@ class Registry:
         if (left := self._leaving.pop(info_hash, None)) is not None:
             left.set()
         self._torrents.remove(info_hash)
+        self._frozen.pop(info_hash, None)
         self.store.forget(info_hash)
         self._queue.changed()
         self._events.publish(TorrentRemoved(info_hash))
@@ -172,7 +173,7 @@ class Registry:
 
     def thaw(self, info_hash: InfoHash) -> None:
         """Save the present state of a torrent again."""
-        del self._frozen[info_hash]
+        self._frozen.pop(info_hash, None)
 
     def _record(self, info_hash: InfoHash) -> SessionRecord | None:
         session = self._torrents.get(info_hash)

@@ -42,6 +42,8 @@ class ManagerStore:
         self._timed = timed
         """Returns the clocks of the torrents whose clocks run."""
         self._changed: dict[InfoHash, None] = {}
+        self._removed: dict[InfoHash, None] = {}
+        """Torrents that are not in the list, and perhaps still in the database."""
         self._places: dict[InfoHash, int] = {}
         """Numbers that rise in the order of the queue; there are gaps where torrents were."""
         self._last_place = -1
@@ -114,15 +116,18 @@ class ManagerStore:
         """Write all that changed until now; raises what the database raises, and forgets nothing.
 
         What changes meanwhile is for the next time: thousands that are added in a row would make
-        a transaction of every few.
+        a transaction of every few. What was not removed yet is removed first.
         """
         async with self._lock:
             if self._wake.is_set():  # else its task may wait for the event that is there
                 self._wake = anyio.Event()
             waiting = list(self._changed)
-            for start in range(0, len(waiting), BATCH):
-                batch = waiting[start : start + BATCH]
-                await self._write([each for each in batch if each in self._changed])
+            try:
+                await self._remove_forgotten()
+            finally:
+                for start in range(0, len(waiting), BATCH):
+                    batch = waiting[start : start + BATCH]
+                    await self._write([each for each in batch if each in self._changed])
 
     async def _write(self, info_hashes: list[InfoHash]) -> None:
         for info_hash in info_hashes:
@@ -154,9 +159,26 @@ class ManagerStore:
         self._places.pop(info_hash, None)
 
     async def remove(self, info_hash: InfoHash) -> None:
-        """Remove a forgotten torrent from the database, unless it was added anew meanwhile."""
+        """Remove a forgotten torrent from the database, unless it was added anew meanwhile.
+
+        Raises what the database raises; then it is tried again soon, and when the manager closes.
+        """
+        self._removed[info_hash] = None
         async with self._lock:
-            self._has_metainfo.discard(info_hash)
-            await remove_sessions(self._store, [info_hash])
+            await self._remove_forgotten()
+
+    async def _remove_forgotten(self) -> None:
+        """Remove forgotten torrents; those that were added anew are saved again after that."""
+        removed = list(self._removed)
+        if not removed:
+            return
+        self._has_metainfo.difference_update(removed)
+        try:
+            await remove_sessions(self._store, removed)
+        except BaseException:
+            self._wake.set()
+            raise
+        for info_hash in removed:
+            self._removed.pop(info_hash, None)
             if info_hash in self._places:
                 self.changed(info_hash)

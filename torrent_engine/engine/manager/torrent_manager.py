@@ -36,6 +36,7 @@ from torrent_engine.engine.manager.feed_follower import FeedFollower
 from torrent_engine.engine.manager.follower import MutableTorrentFollower
 from torrent_engine.engine.manager.queue import QueueController
 from torrent_engine.engine.manager.registry import Registry
+from torrent_engine.engine.manager.removing import Removing
 from torrent_engine.engine.manager.replacing import Replacing, ReplacingHost
 from torrent_engine.engine.manager.restoring import Restoring
 from torrent_engine.engine.manager.stats import manager_stats
@@ -44,7 +45,7 @@ from torrent_engine.engine.resources.host_task import HostTask
 from torrent_engine.engine.resources.owners import Owners
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.runs.user_data import checked_user_data
-from torrent_engine.engine.session.membership import Membership
+from torrent_engine.engine.session.membership import Member, Membership
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.session.torrent_loader import TorrentSource, parse_info_hash
 from torrent_engine.engine.states import State
@@ -81,7 +82,7 @@ class TorrentManager:
         self._torrents = TorrentList()
         self._queue = QueueController(self._torrents, self.config.queue, self.shared.clock)
         self._registry = Registry(self._torrents, self._queue, self.events)
-        membership = Membership(self.shared.config.dormancy, self.events, self.remove_torrent)
+        membership = Membership(self.shared.config.dormancy, self.events, self._owner_gone)
         maker = SessionMaker(self.shared, self._queue, membership)
         self._adding = Adding(self.config, self.shared, self._torrents, self._registry, maker)
         self._restoring = Restoring(self._registry, maker)
@@ -90,8 +91,7 @@ class TorrentManager:
                 self._torrents, self.add, self.remove_torrent, lambda: self._registry.is_closing
             )
         )
-        self._removals: set[anyio.Event] = set()
-        """Removals under way; each is set when it has ended."""
+        self._removing = Removing(self._torrents, self._registry)
         self._host: HostTask | None = None
         self._stack = AsyncExitStack()
         self.restored = 0
@@ -220,8 +220,7 @@ class TorrentManager:
                     if not session.is_resting:
                         store.changed(session.info_hash)
                     tasks.start_soon(session.close)
-            while self._removals:  # they need the database
-                await next(iter(self._removals)).wait()
+            await self._removing.wait()  # that needs the database
             await store.flush()
         finally:
             self._torrents.clear()
@@ -302,26 +301,18 @@ class TorrentManager:
     ) -> None:
         """End a torrent and remove it; with ``delete_files`` remove its files too.
 
-        Other files in the same folders stay. Raises UnknownTorrentError if it is not there,
-        StorageError if a file cannot be removed: the torrent is gone all the same.
+        Other files in the same folders stay. While the torrent is being removed, another call waits
+        for that and has the same outcome. Raises UnknownTorrentError if it is not there,
+        StorageError if a file cannot be removed, StateDatabaseError if the database cannot be
+        written: the torrent is gone all the same, and the database is written as soon as it can be.
         """
         session = self._registry.find(info_hash)
-        key = session.info_hash
-        ended = anyio.Event()
-        self._removals.add(ended)
-        self._registry.leaving(key)
-        with anyio.CancelScope(shield=True):
-            try:
-                await session.cancel(delete_files=delete_files)
-            finally:
-                try:
-                    if self._torrents.get(key) is session:  # else another call removed it
-                        self._registry.remove(key)
-                        await session.close()
-                        await self._registry.store.remove(key)
-                finally:
-                    self._removals.discard(ended)
-                    ended.set()
+        await self._removing.remove(session, delete_files=delete_files)
+
+    async def _owner_gone(self, session: Member) -> None:
+        """Remove a torrent whose owner has moved on, unless another has taken its place."""
+        if self._torrents.get(session.info_hash) is session:
+            await self.remove_torrent(session.info_hash)
 
     # -- what is there ------------------------------------------------------------------------
 

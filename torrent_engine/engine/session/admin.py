@@ -174,22 +174,19 @@ class SessionAdmin:
             core.know(saved.facts)
 
     async def start_as_saved(self, saved: SavedSession) -> None:
-        """Start in the state that another process has saved; stopped torrents stay stopped."""
+        """Start in the state that another process has saved; stopped torrents stay stopped.
+
+        One whose owner has moved on is removed soon.
+        """
         snapshot, state = saved.snapshot, saved.paused_state or saved.state
-        if saved.state is State.STOPPED:
+        if not self._lifecycle.follow_owner() or saved.state is State.STOPPED:
             return
         is_to_move = saved.files_path is not None and state is State.SEEDING
         is_dormant = saved.was_resting and state in DORMANT_STATES and not is_to_move
         if snapshot is None or not is_dormant:
             await self._lifecycle.start()
             return
-        is_paused = saved.is_paused or self._core.is_held
-        await self._lifecycle.begin_dormant(
-            snapshot,
-            State.PAUSED if is_paused else state,
-            state,
-            is_paused_by_user=saved.is_paused,
-        )
+        await self._lifecycle.begin_dormant(snapshot, state, is_paused_by_user=saved.is_paused)
 
     async def learn_facts(self) -> None:
         """Read the facts of the torrent from its metainfo, where an old record has none."""

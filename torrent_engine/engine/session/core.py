@@ -10,10 +10,12 @@ import anyio
 import anyio.to_thread
 
 from torrent_engine.base.config import DormancyConfig, SessionConfig
+from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state.session_table import metainfos_now
+from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.bounded_log import BoundedLog
 from torrent_engine.engine.discovery.tracker_log import TrackerLog
 from torrent_engine.engine.dormancy.metadata_cache import read_first_whole
@@ -229,9 +231,15 @@ class SessionCore:
         return self._metainfo
 
     async def load_metainfo(self) -> Metainfo | None:
-        """Return :attr:`metainfo`, read in a thread where it must be read."""
+        """Return :attr:`metainfo`, read in a thread where it must be read.
+
+        Raises StateDatabaseError if there is no memory or no thread for it.
+        """
         if self._metainfo is None and self.is_stored:
-            return await anyio.to_thread.run_sync(self.read_stored)
+            limiter = anyio.to_thread.current_default_thread_limiter()
+            return await run_in_thread(
+                self.read_stored, limiter=limiter, failure=StateDatabaseError
+            )
         return self._metainfo
 
     def hold_metainfo(self, metainfo: Metainfo) -> None:

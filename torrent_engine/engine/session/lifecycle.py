@@ -10,6 +10,7 @@ from torrent_engine.base.errors import (
     BusyError,
     ClosedError,
     MissingFilesError,
+    OwnerChangedError,
     SessionError,
     StateTransitionError,
 )
@@ -57,7 +58,7 @@ class Lifecycle:
         removal: Removal,
         runs: RunLoop,
         dormancy: Dormancy,
-        on_owner_gone: Callable[[InfoHash], Awaitable[None]] | None = None,
+        on_owner_gone: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._core = core
         self._metadata = metadata
@@ -95,19 +96,24 @@ class Lifecycle:
         self,
         snapshot: TorrentSnapshot,
         state: State,
-        paused_state: State | None,
         *,
         is_paused_by_user: bool,
     ) -> None:
-        """Start dormant, in the state that another process left. Raises as :meth:`start`."""
+        """Start dormant, in the state that another process left. Raises as :meth:`start`.
+
+        It is paused, whatever ``state``, if its user paused it or the queue holds it.
+        """
         core = self._core
         self._check_start(Signal.START)
         await self._open(trust=True, other_hash=snapshot.v2_hash or snapshot.v1_hash)
-        core.machine.place(state, paused_state)
+        is_paused = is_paused_by_user or core.is_held  # or no more: that took a while
+        core.machine.place(State.PAUSED if is_paused else state, state)
         core.is_paused_by_user = is_paused_by_user
         self._dormancy.begin(snapshot)
         core.state_restored()
-        core.events.publish(SessionStarted(core.info_hash, state.value))
+        core.events.publish(SessionStarted(core.info_hash, core.state.value))
+        if core.stop_wanted is not None:  # while it was started
+            self._dormancy.end()
 
     def _check_start(self, signal: Signal) -> None:
         core = self._core
@@ -145,9 +151,17 @@ class Lifecycle:
         core.shared.file_registry.sessions.add(core.info_hash)
 
     async def _claim(self, other_hash: InfoHash | None) -> None:
-        """Take a reference to the shared resources and the torrent's place in them."""
+        """Watch the owner, and take the torrent's place in the shared resources."""
+        is_watch_new = self._watch_owner()
+        try:
+            await self._enter_shared(other_hash)
+        except BaseException:
+            if is_watch_new and self._ownership is not None:
+                self._ownership.abandon()  # who was not started may be another's torrent
+            raise
+
+    async def _enter_shared(self, other_hash: InfoHash | None) -> None:
         core, shared = self._core, self._core.shared
-        self._watch_owner()
         await shared.acquire()
         self.listen()
         try:
@@ -164,16 +178,32 @@ class Lifecycle:
                 await shared.release()
             raise
 
-    def _watch_owner(self) -> None:
-        """Watch the owner, if there is one. Raises OwnerChangedError if it has moved on."""
+    def _watch_owner(self) -> bool:
+        """Watch the owner, if there is one; return whether that is new.
+
+        Raises OwnerChangedError if it has moved on.
+        """
         tie = self._core.config.owner
         if tie is None:
-            return
+            return False
         if self._ownership is None:
             self._ownership = Ownership(
                 self._core, self._removal, self._ask_to_stop, self._on_owner_gone
             )
-        self._ownership.begin(tie)
+        return self._ownership.begin(tie)
+
+    def follow_owner(self) -> bool:
+        """Watch the owner of a restored torrent, before its start and if it is stopped, too.
+
+        Returns whether there is no owner, or it has not moved on; else the torrent is removed soon.
+        """
+        try:
+            self._watch_owner()
+        except OwnerChangedError:
+            if self._ownership is not None:
+                self._ownership.owner_changed()
+            return False
+        return True
 
     def listen(self) -> None:
         """Deliver events from now on: a bus that nobody listens to needs no task."""
@@ -355,7 +385,8 @@ class Lifecycle:
         """Stop, then end the events; the Session cannot be started after that."""
         core = self._core
         core.is_closed = True
-        core.shared.file_registry.sessions.discard(core.info_hash)
+        if core.has_run:  # else it may be another's
+            core.shared.file_registry.sessions.discard(core.info_hash)
         if self._ownership is not None:
             self._ownership.cancel()
         await self.stop()

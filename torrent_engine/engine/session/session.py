@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -130,7 +131,9 @@ class Session:
         runs = RunLoop(core, metadata, self._relocation, self._enter_dormancy, self._status.stats)
         removal = Removal(core, metadata, self._relocation, runs)
         self._dormancy = Dormancy(core, runs)
-        on_owner_gone = None if membership is None else membership.on_owner_gone
+        on_owner_gone = None
+        if membership is not None and membership.on_owner_gone is not None:
+            on_owner_gone = partial(membership.on_owner_gone, self)
         self._lifecycle = Lifecycle(core, metadata, removal, runs, self._dormancy, on_owner_gone)
         self._settings = SessionSettings(core, self._lifecycle)
         self._streaming = Streaming(core, self._lifecycle)
