@@ -446,7 +446,8 @@ def test_any_history_fills_the_slots_and_no_more(
         assert chosen <= wanting
         assert len(chosen) == min(slots + optimistic_slots, len(wanting))
         present = {each.key for each in views}
-        assert subject._had_optimistic | set(subject._seed_turns._positions) <= present
+        known = set(subject._optimistic_turns._standings) | set(subject._seed_turns._positions)
+        assert known <= present
 
 
 @settings(max_examples=25)

@@ -8,11 +8,13 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.hash_upload import HashUpload
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.net.peers.peer_link import Refill
+from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.transfer.choker import Choker
 from torrent_engine.policy.transfer.peer_view import PeerView
 from torrent_engine.policy.transfer.upload_slots import UploadLoad, UploadSlots, slots_for_rate
@@ -139,9 +141,9 @@ class UploadManager:
             return self._upload_slots.count(peers, self._load(rate), now)
         return slots_for_rate(self._torrent.shared_config.choker, rate)
 
-    @staticmethod
-    def _view(peer: Peer, now: float) -> PeerView:
-        connection = peer.connection
+    def _view(self, peer: Peer, now: float) -> PeerView:
+        connection, host = peer.connection, peer.address.host
+        is_shared = may_be_shared(host, self._torrent.shared_config.pool)
         return PeerView(
             key=peer,
             connected_since_s=peer.connected_s,
@@ -153,6 +155,7 @@ class UploadManager:
             upload_bytes_per_s=peer.upload_rate.rate(now),
             is_snubbed=peer.pipeline.is_snubbed,
             is_upload_only=peer.is_upload_only or peer.has_all,
+            operator=None if is_shared else operator_of(host),
         )
 
 

@@ -5,14 +5,11 @@ Source: BEP 3 (tit-for-tat, optimistic unchoking), BEP 21 (upload-only peers are
 
 import random
 from collections.abc import Hashable, Sequence
-from typing import Final
 
 from torrent_engine.base.config import ChokerConfig
+from torrent_engine.policy.transfer.optimistic_turns import OptimisticTurns
 from torrent_engine.policy.transfer.peer_view import PeerView
 from torrent_engine.policy.transfer.seed_turns import SeedTurns
-
-NEW_PEER_WEIGHT: Final = 3  # BEP 3: new peers are three times as likely to be chosen
-NEW_PEER_INTERVALS: Final = 2  # ours: optimistic intervals for which a peer is new
 
 
 class Choker:
@@ -20,9 +17,7 @@ class Choker:
 
     def __init__(self, config: ChokerConfig, rng: random.Random) -> None:
         self._config = config
-        self._rng = rng
-        self._optimistic: dict[Hashable, float] = {}  # key -> when it was unchoked
-        self._had_optimistic: set[Hashable] = set()
+        self._optimistic_turns = OptimisticTurns(config, rng)
         self._seed_turns = SeedTurns(config)
 
     @property
@@ -33,7 +28,7 @@ class Choker:
     @property
     def optimistic(self) -> frozenset[Hashable]:
         """The optimistically unchoked peers."""
-        return frozenset(self._optimistic)
+        return self._optimistic_turns.keys
 
     def rechoke(
         self, peers: Sequence[PeerView], *, now: float, seeding: bool, slots: int | None = None
@@ -44,17 +39,17 @@ class Choker:
         configured optimistic slots are unchoked; with fewer interested peers all of them are.
         Call it every rechoke interval, and in between when a slot becomes free.
         """
-        self._forget_absent({peer.key for peer in peers})
+        self._optimistic_turns.update(peers, now)
         wanting = [peer for peer in peers if peer.wants_slot]
         regular_slots = max(self._config.upload_slots if slots is None else slots, 0)
         all_slots = regular_slots + self._config.optimistic_slots
         if seeding and len(wanting) > all_slots:
-            self._optimistic.clear()
+            self._optimistic_turns.clear()
             return self._seed_turns.choose(peers, all_slots, now)
         self._seed_turns.all_served(peers)
         if len(wanting) > all_slots:
             return self._tit_for_tat(wanting, regular_slots, all_slots, now)
-        self._optimistic.clear()
+        self._optimistic_turns.clear()
         return frozenset(peer.key for peer in wanting)
 
     def _tit_for_tat(
@@ -67,34 +62,5 @@ class Choker:
         )
         regular = {peer.key for peer in reciprocating[:regular_slots]}
         others = [peer for peer in wanting if peer.key not in regular]
-        self._rotate_optimistic(others, all_slots - len(regular), now)
-        return frozenset(regular | self._optimistic.keys())
-
-    def _rotate_optimistic(self, pool: list[PeerView], slots: int, now: float) -> None:
-        """Replace the optimistic unchokes that lasted their interval."""
-        expires = now - self._config.optimistic_interval_s
-        pool_keys = {peer.key for peer in pool}
-        ended = {key for key, began in self._optimistic.items() if began <= expires}
-        going_on = [key for key in self._optimistic if key in pool_keys and key not in ended]
-        self._optimistic = {key: self._optimistic[key] for key in going_on[:slots]}
-        waiting = [peer for peer in pool if peer.key not in self._optimistic]
-        while len(self._optimistic) < slots and waiting:
-            chosen = self._draw(waiting, ended, now)
-            waiting.remove(chosen)
-            self._had_optimistic.add(chosen.key)
-            self._optimistic[chosen.key] = now
-
-    def _draw(self, waiting: list[PeerView], ended: set[Hashable], now: float) -> PeerView:
-        """Draw one of the peers not yet chosen in this round, so that each is chosen once."""
-        fresh = [peer for peer in waiting if peer.key not in self._had_optimistic]
-        if not fresh:  # the round is over
-            self._had_optimistic -= {peer.key for peer in waiting} - ended
-            fresh = [peer for peer in waiting if peer.key not in self._had_optimistic] or waiting
-        new_since = now - NEW_PEER_INTERVALS * self._config.optimistic_interval_s
-        weights = [NEW_PEER_WEIGHT if p.connected_since_s > new_since else 1 for p in fresh]
-        return self._rng.choices(fresh, weights)[0]
-
-    def _forget_absent(self, present: set[Hashable]) -> None:
-        self._had_optimistic &= present
-        for key in self._optimistic.keys() - present:
-            del self._optimistic[key]
+        self._optimistic_turns.rotate(others, all_slots - len(regular), now)
+        return frozenset(regular | self._optimistic_turns.keys)

@@ -26,6 +26,14 @@ class PeerView:
     is_upload_only: bool = False
     """It is a seed, or a partial seed (BEP 21)."""
 
+    operator: str | None = None
+    """The operator of its address; None where several peers may share an address."""
+
+    @property
+    def owner(self) -> Hashable:
+        """What it is known by: its operator, or only itself."""
+        return self.key if self.operator is None else self.operator
+
     @property
     def wants_slot(self) -> bool:
         """Whether the peer would download if it were unchoked."""
