@@ -101,6 +101,7 @@ class LargeSwarm:
             flush=connection.data_to_send,
             end=lambda reason: None,
             was_held_back=lambda: False,
+            waits_for_us=False,
         )
         identity = Identity(PeerAddress("10.0.0.1", 1 + number), PeerId(b"%020d" % number))
         peer = Peer(link, identity, Source.TRACKER, TransferConfig(), self.now)

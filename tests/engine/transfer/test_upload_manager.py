@@ -234,7 +234,9 @@ class Swarm:
 
     @staticmethod
     def _peer(number: int) -> Any:
-        link: Any = SimpleNamespace(connection=open_connection(), flush=lambda: None)
+        link: Any = SimpleNamespace(
+            connection=open_connection(), flush=lambda: None, waits_for_us=False
+        )
         return Peer(
             link,
             Identity(PeerAddress("10.0.0.1", 1 + number), PeerId(b"%020d" % number)),
@@ -301,6 +303,22 @@ def test_b12_the_slot_of_who_left_goes_to_others_within_a_round() -> None:
     swarm.subject.peer_left(gone)
     swarm.subject.run_round(100.0)
     assert swarm.unchoked == [0, 1, 2, 3, 4]  # the one that left among them
+
+
+@pytest.mark.parametrize(("interested", "rounds"), [(4, 3), (5, 20)])
+def test_b12_while_we_download_unused_slots_are_looked_for_each_second_if_others_wait(
+    interested: int, rounds: int
+) -> None:
+    swarm = Swarm(5)
+    swarm.torrent.is_complete = False
+    for number in range(interested):
+        swarm.says(number, interested=True)
+    had = set[int]()
+    for second in range(21):
+        swarm.subject.tick(100.0 + second)
+        had |= set(swarm.unchoked)
+    assert swarm.rounds in {rounds, rounds + 1}
+    assert had == set(range(interested))
 
 
 @pytest.mark.parametrize(

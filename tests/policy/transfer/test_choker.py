@@ -125,6 +125,7 @@ def test_trial_that_earns_a_slot_makes_room_for_another() -> None:
     swarm.rechoke()
     (trial,) = swarm.subject.optimistic
     swarm.views[trial] = replace(swarm.views[trial], download_bytes_per_s=1e6)
+    swarm.now += CONFIG.rechoke_interval_s
     chosen = swarm.rechoke()
     assert trial in chosen
     assert trial not in swarm.subject.optimistic

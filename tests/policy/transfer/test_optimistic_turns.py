@@ -32,7 +32,7 @@ class Turns:
         """Let an interval pass, and return whose turn it is then."""
         self.now += INTERVAL_S
         self.subject.update(self.views, self.now)
-        self.subject.rotate(self.views, self.slots, self.now)
+        self.subject.rotate(self.views, frozenset(), self.slots, self.now)
         return set(self.subject.keys)
 
 

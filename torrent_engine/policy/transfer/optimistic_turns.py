@@ -1,16 +1,17 @@
 """The order in which peers are unchoked whatever their rate (BEP 3 and row B12).
 
 A round gives one turn to each peer that was there when it began, in random order. A new peer waits
-for the next round; reconnecting gains nothing. What an operator of addresses had is remembered for
-a while after its connection has ended.
+for the next round; reconnecting gains nothing. A turn that is not used is passed on within seconds.
+What an operator of addresses had is remembered for a while after its connection has ended.
 """
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
 from torrent_engine.base.config import ChokerConfig
+from torrent_engine.policy.transfer.idle_turns import Penalties
 from torrent_engine.policy.transfer.peer_view import PeerView
 
 NEW_PEER_WEIGHT: Final = 3  # BEP 3: new peers are three times as likely to be chosen
@@ -39,6 +40,8 @@ class OptimisticTurns:
         self._rng = rng
         self._began: dict[Hashable, float] = {}  # key of a peer -> when its turn began
         self._standings: dict[Hashable, _Standing] = {}  # least recently seen first
+        self.penalties = Penalties()
+        """Of operators, or peers where these are not known."""
         self._round = 0
         self._round_began_s: float | None = None
         self._new_since_s = 0.0
@@ -63,16 +66,22 @@ class OptimisticTurns:
                 here[peer.owner] = known or _Standing(self._round + 1, peer.operator is not None)
                 here[peer.owner].seen_s = now
         self._standings = self._remembered(absent, now) | here
+        self.penalties.keep(self._standings)
 
-    def rotate(self, pool: list[PeerView], slots: int, now: float) -> None:
-        """End the turns that lasted their interval, and begin others.
+    def turn_s(self, peer: PeerView, now: float) -> float:
+        """Return for how long an unchoked peer has had its present turn or slot."""
+        return now - max(self._began.get(peer.key, peer.unchoked_since_s), peer.unchoked_since_s)
+
+    def rotate(self, pool: list[PeerView], idle: Set[Hashable], slots: int, now: float) -> None:
+        """End the turns that lasted their interval or are ``idle``, and begin others.
 
         ``pool`` are the peers that want a slot and have no other one.
         """
         expires = now - self._config.optimistic_interval_s
         owners = {peer.key: peer.owner for peer in pool}
-        ended = {owners[k] for k, began in self._began.items() if began <= expires and k in owners}
-        going_on = [key for key, began in self._began.items() if began > expires and key in owners]
+        present = [key for key in self._began if key in owners]
+        going_on = [key for key in present if self._began[key] > expires and key not in idle]
+        ended = {owners[key] for key in set(present) - set(going_on)}
         self._began = {key: self._began[key] for key in going_on[:slots]}
         waiting = [peer for peer in pool if peer.key not in self._began]
         while len(self._began) < slots and waiting:
@@ -84,6 +93,7 @@ class OptimisticTurns:
 
     def _draw(self, waiting: list[PeerView], ended: set[Hashable], now: float) -> PeerView:
         """Draw one of the peers without a turn in this round, or begin the next round."""
+        waiting = [p for p in waiting if not self.penalties.is_last(p.owner, now)] or waiting
         if not (due := self._due(waiting)):
             self._begin_round(now)
             due = self._due(waiting)

@@ -21,6 +21,8 @@ class PeerView:
     """Payload from it to us."""
     upload_bytes_per_s: float = 0.0
     """Payload from us to it."""
+    is_held_back: bool = False
+    """What it requested waits for us: for our rate limit or our disk."""
     is_snubbed: bool = False
     """It has not sent requested blocks for a while."""
     is_upload_only: bool = False
