@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from tests.support.peer_pair import open_connection
-from torrent_engine.base.config import ChokerConfig, TransferConfig
+from torrent_engine.base.config import ChokerConfig, PoolConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
@@ -62,7 +62,9 @@ class LargeSwarm:
             totals=Totals(),
             peers=set[Peer](),
             clock=lambda: self.now,
-            shared_config=SimpleNamespace(choker=ChokerConfig()),
+            shared_config=SimpleNamespace(
+                choker=ChokerConfig(), pool=PoolConfig(allow_multiple_per_ip=True)
+            ),
             rng=rng,
             is_complete=False,
             is_abandoned=False,
@@ -99,6 +101,7 @@ class LargeSwarm:
             flush=connection.data_to_send,
             end=lambda reason: None,
             was_held_back=lambda: False,
+            waits_for_us=False,
         )
         identity = Identity(PeerAddress("10.0.0.1", 1 + number), PeerId(b"%020d" % number))
         peer = Peer(link, identity, Source.TRACKER, TransferConfig(), self.now)

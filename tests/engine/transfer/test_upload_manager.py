@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.peer_pair import GEOMETRY, open_connection, sent
-from torrent_engine.base.config import ChokerConfig, TransferConfig
+from torrent_engine.base.config import ChokerConfig, PoolConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.resources.read_buffers import (
@@ -211,7 +211,9 @@ class Swarm:
         config = ChokerConfig(upload_slots=slots, optimistic_slots=1)
         self.peers = [self._peer(number) for number in range(peers)]
         torrent: Any = SimpleNamespace(
-            shared_config=SimpleNamespace(choker=config),
+            shared_config=SimpleNamespace(
+                choker=config, pool=PoolConfig(allow_multiple_per_ip=True)
+            ),
             rng=random.Random(1),
             clock=lambda: 100.0,
             peers=set(self.peers),
@@ -232,7 +234,9 @@ class Swarm:
 
     @staticmethod
     def _peer(number: int) -> Any:
-        link: Any = SimpleNamespace(connection=open_connection(), flush=lambda: None)
+        link: Any = SimpleNamespace(
+            connection=open_connection(), flush=lambda: None, waits_for_us=False
+        )
         return Peer(
             link,
             Identity(PeerAddress("10.0.0.1", 1 + number), PeerId(b"%020d" % number)),
@@ -299,6 +303,42 @@ def test_b12_the_slot_of_who_left_goes_to_others_within_a_round() -> None:
     swarm.subject.peer_left(gone)
     swarm.subject.run_round(100.0)
     assert swarm.unchoked == [0, 1, 2, 3, 4]  # the one that left among them
+
+
+@pytest.mark.parametrize(("interested", "rounds"), [(4, 3), (5, 20)])
+def test_b12_while_we_download_unused_slots_are_looked_for_each_second_if_others_wait(
+    interested: int, rounds: int
+) -> None:
+    swarm = Swarm(5)
+    swarm.torrent.is_complete = False
+    for number in range(interested):
+        swarm.says(number, interested=True)
+    had = set[int]()
+    for second in range(21):
+        swarm.subject.tick(100.0 + second)
+        had |= set(swarm.unchoked)
+    assert swarm.rounds in {rounds, rounds + 1}
+    assert had == set(range(interested))
+
+
+@pytest.mark.parametrize(
+    ("host", "operator"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("127.0.0.1", None),
+        ("::1", None),
+    ],
+)
+def test_b12_peers_are_known_by_the_operator_of_their_address(
+    host: str, operator: str | None
+) -> None:
+    swarm = Swarm(1)
+    swarm.torrent.shared_config.pool = PoolConfig()
+    swarm.peers[0].address = PeerAddress(host, 1)
+    assert swarm.subject._view(swarm.peers[0], 100.0).operator == operator
+    swarm.torrent.shared_config.pool = PoolConfig(allow_multiple_per_ip=True)
+    assert swarm.subject._view(swarm.peers[0], 100.0).operator is None
 
 
 @pytest.mark.parametrize(

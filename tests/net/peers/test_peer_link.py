@@ -318,6 +318,24 @@ async def test_a_source_that_loads_is_not_asked_for_more_by_what_goes_out_meanwh
         assert source.loads == len(states) == 3
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["full socket", "load"])
+async def test_blocks_wait_for_us_while_they_are_loaded_and_not_while_the_socket_is_full(
+    later: bool,
+) -> None:
+    ends = Ends(small=True)
+    async with running(ends):
+        ends.theirs.send(THEIRS)
+        await ends.until(lambda: ends.events)
+        assert not ends.link.waits_for_us
+        ends.link.source = Blocks(ends.connection, 20, later=later)
+        request(ends.connection, 20)
+        ends.link.flush()
+        assert ends.link.waits_for_us == later
+        await ends.receive(20 * (13 + 16 * KIB))
+        await ends.until(lambda: ends.link._waiting is None)
+        assert not ends.link.waits_for_us
+
+
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 async def test_the_source_rests_once_when_all_is_sent_and_nothing_asked_for(later: bool) -> None:
     ends = Ends(small=True)

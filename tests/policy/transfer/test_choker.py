@@ -125,6 +125,7 @@ def test_trial_that_earns_a_slot_makes_room_for_another() -> None:
     swarm.rechoke()
     (trial,) = swarm.subject.optimistic
     swarm.views[trial] = replace(swarm.views[trial], download_bytes_per_s=1e6)
+    swarm.now += CONFIG.rechoke_interval_s
     chosen = swarm.rechoke()
     assert trial in chosen
     assert trial not in swarm.subject.optimistic
@@ -446,7 +447,8 @@ def test_any_history_fills_the_slots_and_no_more(
         assert chosen <= wanting
         assert len(chosen) == min(slots + optimistic_slots, len(wanting))
         present = {each.key for each in views}
-        assert subject._had_optimistic | set(subject._seed_turns._positions) <= present
+        known = set(subject._optimistic_turns._standings) | set(subject._seed_turns._positions)
+        assert known <= present
 
 
 @settings(max_examples=25)

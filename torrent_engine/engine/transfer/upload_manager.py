@@ -8,14 +8,16 @@ from typing import Final
 
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.hash_upload import HashUpload
 from torrent_engine.engine.transfer.piece_proof import PieceProof
 from torrent_engine.net.peers.peer_link import Refill
+from torrent_engine.policy.addresses import may_be_shared
 from torrent_engine.policy.transfer.choker import Choker
 from torrent_engine.policy.transfer.peer_view import PeerView
-from torrent_engine.policy.transfer.upload_slots import UploadLoad, UploadSlots, slots_for_rate
+from torrent_engine.policy.transfer.upload_slots import UploadLoad, UploadSlots
 from torrent_engine.protocol.wire.block_runs import FRAME_BYTES
 from torrent_engine.protocol.wire.messages import (
     BlockRequest,
@@ -23,7 +25,7 @@ from torrent_engine.protocol.wire.messages import (
     PeerNotInterested,
 )
 
-CONTENDED_RECHOKE_S: Final = 1.0  # ours: while peers wait for a slot of our seed
+CONTENDED_RECHOKE_S: Final = 1.0  # ours: while peers wait for a slot
 
 
 class UploadManager:
@@ -115,7 +117,7 @@ class UploadManager:
             slots = self._slots(peers, now, seeding=seeding)
             self._all_slots = slots + self._torrent.shared_config.choker.optimistic_slots
             chosen = self._choker.rechoke(peers, now=now, seeding=seeding, slots=slots)
-            if self._choker.is_seed_contended:
+            if self._choker.is_contended:
                 self._next_rechoke_s = min(self._next_rechoke_s, now + CONTENDED_RECHOKE_S)
         for peer in tuple(self._torrent.peers):
             if peer in chosen:
@@ -137,11 +139,11 @@ class UploadManager:
         rate = sum(peer.upload_bytes_per_s for peer in peers)
         if seeding:
             return self._upload_slots.count(peers, self._load(rate), now)
-        return slots_for_rate(self._torrent.shared_config.choker, rate)
+        return self._upload_slots.count_for_rate(rate, now)
 
-    @staticmethod
-    def _view(peer: Peer, now: float) -> PeerView:
-        connection = peer.connection
+    def _view(self, peer: Peer, now: float) -> PeerView:
+        connection, host = peer.connection, peer.address.host
+        is_shared = may_be_shared(host, self._torrent.shared_config.pool)
         return PeerView(
             key=peer,
             connected_since_s=peer.connected_s,
@@ -151,8 +153,10 @@ class UploadManager:
             uploaded_bytes_since_unchoke=peer.uploaded_bytes - peer.uploaded_at_unchoke_bytes,
             download_bytes_per_s=peer.download_rate.rate(now),
             upload_bytes_per_s=peer.upload_rate.rate(now),
+            is_held_back=peer.link.waits_for_us,
             is_snubbed=peer.pipeline.is_snubbed,
             is_upload_only=peer.is_upload_only or peer.has_all,
+            operator=None if is_shared else operator_of(host),
         )
 
 

@@ -243,6 +243,11 @@ class PeerLink:
         """Whether what is queued waits for the socket."""
         return self._is_blocked
 
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether what is to be sent waits for our rate limit or disk, not for the peer."""
+        return self._waiting is not None and not self._is_blocked
+
     def was_held_back(self) -> bool:
         """Return whether reading was throttled since the last call."""
         was, self._was_held_back = self._was_held_back, self._is_held_back

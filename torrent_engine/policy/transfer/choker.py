@@ -5,14 +5,17 @@ Source: BEP 3 (tit-for-tat, optimistic unchoking), BEP 21 (upload-only peers are
 
 import random
 from collections.abc import Hashable, Sequence
-from typing import Final
 
 from torrent_engine.base.config import ChokerConfig
+from torrent_engine.policy.transfer.idle_turns import IDLE_SHARE, is_unused
+from torrent_engine.policy.transfer.optimistic_turns import OptimisticTurns
 from torrent_engine.policy.transfer.peer_view import PeerView
+from torrent_engine.policy.transfer.regular_slots import (
+    MUCH_BYTES_PER_S,
+    RegularSlots,
+    gives_much,
+)
 from torrent_engine.policy.transfer.seed_turns import SeedTurns
-
-NEW_PEER_WEIGHT: Final = 3  # BEP 3: new peers are three times as likely to be chosen
-NEW_PEER_INTERVALS: Final = 2  # ours: optimistic intervals for which a peer is new
 
 
 class Choker:
@@ -20,20 +23,16 @@ class Choker:
 
     def __init__(self, config: ChokerConfig, rng: random.Random) -> None:
         self._config = config
-        self._rng = rng
-        self._optimistic: dict[Hashable, float] = {}  # key -> when it was unchoked
-        self._had_optimistic: set[Hashable] = set()
+        self._optimistic_turns = OptimisticTurns(config, rng)
+        self._regular_slots = RegularSlots(config)
         self._seed_turns = SeedTurns(config)
-
-    @property
-    def is_seed_contended(self) -> bool:
-        """Whether peers wait for a slot while we seed: then call :meth:`rechoke` every second."""
-        return self._seed_turns.is_contended
+        self.is_contended = False
+        """Whether peers wait for a slot: then call :meth:`rechoke` every second."""
 
     @property
     def optimistic(self) -> frozenset[Hashable]:
         """The optimistically unchoked peers."""
-        return frozenset(self._optimistic)
+        return self._optimistic_turns.keys
 
     def rechoke(
         self, peers: Sequence[PeerView], *, now: float, seeding: bool, slots: int | None = None
@@ -44,57 +43,53 @@ class Choker:
         configured optimistic slots are unchoked; with fewer interested peers all of them are.
         Call it every rechoke interval, and in between when a slot becomes free.
         """
-        self._forget_absent({peer.key for peer in peers})
+        self._optimistic_turns.update(peers, now)
         wanting = [peer for peer in peers if peer.wants_slot]
         regular_slots = max(self._config.upload_slots if slots is None else slots, 0)
         all_slots = regular_slots + self._config.optimistic_slots
-        if seeding and len(wanting) > all_slots:
-            self._optimistic.clear()
+        self.is_contended = len(wanting) > all_slots
+        if self.is_contended and not seeding:
+            self._seed_turns.all_served(peers)
+            return self._tit_for_tat(wanting, regular_slots, all_slots, now)
+        self._regular_slots.clear()
+        self._optimistic_turns.clear()
+        if self.is_contended:
             return self._seed_turns.choose(peers, all_slots, now)
         self._seed_turns.all_served(peers)
-        if len(wanting) > all_slots:
-            return self._tit_for_tat(wanting, regular_slots, all_slots, now)
-        self._optimistic.clear()
         return frozenset(peer.key for peer in wanting)
 
     def _tit_for_tat(
         self, wanting: list[PeerView], regular_slots: int, all_slots: int, now: float
     ) -> frozenset[Hashable]:
         """Unchoke the peers that upload to us, fastest first, and fill up optimistically."""
-        reciprocating = [p for p in wanting if p.download_bytes_per_s > 0 and not p.is_snubbed]
-        reciprocating.sort(
-            key=lambda p: (-p.download_bytes_per_s, not p.unchoked, p.connected_since_s)
-        )
-        regular = {peer.key for peer in reciprocating[:regular_slots]}
+        mean = mean_use(wanting)
+        idle = self._find_idle(wanting, mean, now)
+        is_last = self._optimistic_turns.penalties.is_last
+        unworthy = {p.key for p in wanting if is_last(p.owner, now) and not gives_much(p, mean)}
+        regular = self._regular_slots.choose(wanting, unworthy, regular_slots, now)
         others = [peer for peer in wanting if peer.key not in regular]
-        self._rotate_optimistic(others, all_slots - len(regular), now)
-        return frozenset(regular | self._optimistic.keys())
+        self._optimistic_turns.rotate(others, idle, all_slots - len(regular), now)
+        return regular | self._optimistic_turns.keys
 
-    def _rotate_optimistic(self, pool: list[PeerView], slots: int, now: float) -> None:
-        """Replace the optimistic unchokes that lasted their interval."""
-        expires = now - self._config.optimistic_interval_s
-        pool_keys = {peer.key for peer in pool}
-        ended = {key for key, began in self._optimistic.items() if began <= expires}
-        going_on = [key for key in self._optimistic if key in pool_keys and key not in ended]
-        self._optimistic = {key: self._optimistic[key] for key in going_on[:slots]}
-        waiting = [peer for peer in pool if peer.key not in self._optimistic]
-        while len(self._optimistic) < slots and waiting:
-            chosen = self._draw(waiting, ended, now)
-            waiting.remove(chosen)
-            self._had_optimistic.add(chosen.key)
-            self._optimistic[chosen.key] = now
+    def _find_idle(self, wanting: list[PeerView], mean: float, now: float) -> set[Hashable]:
+        """Return the unchoked peers that take nothing and give little; penalise them."""
+        idle, turns = set(), self._optimistic_turns
+        for peer in wanting:
+            if not peer.unchoked or gives_much(peer, mean):
+                continue
+            turn_s = turns.turn_s(peer, now)
+            if is_unused(peer, turn_s, mean):
+                idle.add(peer.key)
+                turns.penalties.add(peer.owner, now)
+            elif turn_s >= self._config.rechoke_interval_s:
+                turns.penalties.lift(peer.owner)
+        return idle
 
-    def _draw(self, waiting: list[PeerView], ended: set[Hashable], now: float) -> PeerView:
-        """Draw one of the peers not yet chosen in this round, so that each is chosen once."""
-        fresh = [peer for peer in waiting if peer.key not in self._had_optimistic]
-        if not fresh:  # the round is over
-            self._had_optimistic -= {peer.key for peer in waiting} - ended
-            fresh = [peer for peer in waiting if peer.key not in self._had_optimistic] or waiting
-        new_since = now - NEW_PEER_INTERVALS * self._config.optimistic_interval_s
-        weights = [NEW_PEER_WEIGHT if p.connected_since_s > new_since else 1 for p in fresh]
-        return self._rng.choices(fresh, weights)[0]
 
-    def _forget_absent(self, present: set[Hashable]) -> None:
-        self._had_optimistic &= present
-        for key in self._optimistic.keys() - present:
-            del self._optimistic[key]
+def mean_use(wanting: list[PeerView]) -> float:
+    """Return what an unchoked peer takes on average, in bytes per second.
+
+    It is limited so that nobody is idle who takes a block a second.
+    """
+    rates = [peer.upload_bytes_per_s for peer in wanting if peer.unchoked]
+    return min(sum(rates) / max(len(rates), 1), MUCH_BYTES_PER_S / IDLE_SHARE)

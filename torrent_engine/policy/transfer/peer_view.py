@@ -21,10 +21,20 @@ class PeerView:
     """Payload from it to us."""
     upload_bytes_per_s: float = 0.0
     """Payload from us to it."""
+    is_held_back: bool = False
+    """What it requested waits for us: for our rate limit or our disk."""
     is_snubbed: bool = False
     """It has not sent requested blocks for a while."""
     is_upload_only: bool = False
     """It is a seed, or a partial seed (BEP 21)."""
+
+    operator: str | None = None
+    """The operator of its address; None where several peers may share an address."""
+
+    @property
+    def owner(self) -> Hashable:
+        """What it is known by: its operator, or only itself."""
+        return self.key if self.operator is None else self.operator
 
     @property
     def wants_slot(self) -> bool:

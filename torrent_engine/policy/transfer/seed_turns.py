@@ -9,16 +9,10 @@ is ranked last for a penalty time, which doubles with each unused turn in a row.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from torrent_engine.base.config import ChokerConfig
+from torrent_engine.policy.transfer.idle_turns import Penalties, is_unused
 from torrent_engine.policy.transfer.peer_view import PeerView
-
-IDLE_TURN_S: Final = 3.0  # ours: how long a turn may stay unused while others wait
-ALL_IDLE_TURN_S: Final = 10.0  # ours: the same while no peer downloads; the cause may be ours
-IDLE_SHARE: Final = 0.05  # ours: of the mean rate of a slot; a turn below it is unused
-FIRST_PENALTY_S: Final = 15.0  # ours: after an unused turn; doubled after each further one
-MAX_DOUBLINGS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +23,6 @@ class _Turn:
     taken_before_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Penalty:
-    """The time until which a peer is ranked last, and its unused turns in a row."""
-
-    until_s: float
-    times: int
-
-
 class SeedTurns:
     """The queue: a position for each peer, smallest first, and the turns in progress."""
 
@@ -44,7 +30,7 @@ class SeedTurns:
         self._config = config
         self._positions: dict[Hashable, float] = {}
         self._turns: dict[Hashable, _Turn] = {}
-        self._penalties: dict[Hashable, _Penalty] = {}
+        self._penalties = Penalties()
         self._front = 0.0
         self.is_contended = False
         """Whether more peers want a slot than there are."""
@@ -79,27 +65,27 @@ class SeedTurns:
         return frozenset(chosen.union(peer.key for peer in next_ones))
 
     def _rank(self, peer: PeerView, now: float) -> tuple[bool, float, float]:
-        penalty = self._penalties.get(peer.key)
-        is_last = penalty is not None and now < penalty.until_s
+        is_last = self._penalties.is_last(peer.key, now)
         return (is_last, self._positions[peer.key], peer.connected_since_s)
 
     def _update(self, peers: Sequence[PeerView], slots: int, now: float) -> dict[Hashable, _Turn]:
         """Add new peers, move back those whose turn is over; return the turns that go on."""
-        positions, penalties = self._positions, self._penalties
+        positions = self._positions
         self._positions = {peer.key: positions.get(peer.key, self._front + 1) for peer in peers}
-        self._penalties = {peer.key: penalties[peer.key] for peer in peers if peer.key in penalties}
+        self._penalties.keep(self._positions)
         self._turns = {peer.key: self._turn(peer) for peer in peers if peer.unchoked}
         going_on = dict(self._turns)
-        turn_s = self._turn_length_s(peers, slots)
+        longest_s = self._turn_length_s(peers, slots)
         mean = sum(peer.upload_bytes_per_s for peer in peers) / max(len(going_on), 1)
         for peer in peers:
             if peer.key not in going_on:
                 self._reset_credit(peer)
                 continue
-            is_unused = peer.wants_slot and self._is_unused(peer, mean, now)
-            if is_unused or not peer.wants_slot or self._is_over(peer, turn_s, now):
+            turn_s = now - self._turns[peer.key].began_s
+            is_idle = peer.wants_slot and is_unused(peer, turn_s, mean)
+            if is_idle or not peer.wants_slot or self._is_over(peer, longest_s, now):
                 del going_on[peer.key]
-                self._end_turn(peer, now, is_unused=is_unused)
+                self._end_turn(peer, now, is_unused=is_idle)
         return going_on
 
     def _reset_credit(self, peer: PeerView) -> None:
@@ -112,11 +98,9 @@ class SeedTurns:
         self._positions[key] += max(1.0, self._shares(peer))
         self._turns[key] = _Turn(now, peer.uploaded_bytes_since_unchoke)
         if is_unused:
-            times = self._penalties[key].times + 1 if key in self._penalties else 0
-            times = min(times, MAX_DOUBLINGS)
-            self._penalties[key] = _Penalty(now + FIRST_PENALTY_S * 2**times, times)
+            self._penalties.add(key, now)
         elif peer.wants_slot:
-            self._penalties.pop(key, None)
+            self._penalties.lift(key)
 
     def _turn_length_s(self, peers: Sequence[PeerView], slots: int) -> float:
         """Return how long a slow peer keeps its slot: shorter, the more peers wait."""
@@ -134,13 +118,6 @@ class SeedTurns:
     def _shares(self, peer: PeerView) -> float:
         taken = peer.uploaded_bytes_since_unchoke - self._turns[peer.key].taken_before_bytes
         return taken / self._config.seed_round_robin_bytes
-
-    def _is_unused(self, peer: PeerView, mean_bytes_per_s: float, now: float) -> bool:
-        """Return whether a peer downloads next to nothing, compared with the others."""
-        turn_s = now - self._turns[peer.key].began_s
-        if not mean_bytes_per_s:
-            return turn_s >= ALL_IDLE_TURN_S
-        return turn_s >= IDLE_TURN_S and peer.upload_bytes_per_s < IDLE_SHARE * mean_bytes_per_s
 
     def _is_over(self, peer: PeerView, longest_s: float, now: float) -> bool:
         turn_s = now - self._turns[peer.key].began_s

@@ -81,10 +81,19 @@ class UploadSlots:
             self._grow(base)
         elif is_falling and load.limit_bytes_per_s and not load.has_spare:
             self._extra -= -(-self._extra // SHRINK_DIVISOR)
+        return self._steady(base + self._extra, now, is_falling=is_falling)
+
+    def count_for_rate(self, bytes_per_s: float, now: float) -> int:
+        """Return the number of slots while we download; it falls as that of :meth:`count` does."""
+        self._extra, self._trial = 0, None
+        slots = slots_for_rate(self._config, bytes_per_s)
+        return self._steady(slots, now, is_falling=now >= self._next_fall_s)
+
+    def _steady(self, slots: int, now: float, *, is_falling: bool) -> int:
         if is_falling:
             self._next_fall_s = now + self._config.rechoke_interval_s
             self._least = 0
-        self._least = max(self._least, base + self._extra)
+        self._least = max(self._least, slots)
         return self._least
 
     def _grow(self, base: int) -> None:
