@@ -241,14 +241,24 @@ class CandidateList:
         return None if due == NEVER else due
 
     def is_seed(self, address: PeerAddress) -> bool:
-        """Return whether a peer was upload-only when its last connection ended."""
+        """Return whether a peer was upload-only at the end of a connection, or is said to be."""
         return address in self._candidates and self._candidates[address].is_seed
 
-    def note_seed(self, address: PeerAddress, *, is_seed: bool) -> None:
-        """Record whether a peer was upload-only when its connection ended (BEP 21)."""
-        if (candidate := self._candidates.get(address)) is not None:
-            candidate.is_seed = is_seed
-            self._requeue(candidate)
+    def note_seed(self, address: PeerAddress, *, is_seed: bool, by_hearsay: bool = False) -> bool:
+        """Record whether a peer was upload-only when its connection ended (BEP 21).
+
+        ``by_hearsay``: a PEX message says so (BEP 11). That changes nothing of what the peer said
+        itself, and counts until another source names it. Return whether it is a seed no more.
+        """
+        candidate = self._candidates.get(address)
+        if candidate is None:
+            return False
+        was_seed = candidate.is_seed
+        if by_hearsay and was_seed and not candidate.is_seed_by_hearsay:
+            return False
+        candidate.is_seed, candidate.is_seed_by_hearsay = is_seed, is_seed and by_hearsay
+        self._requeue(candidate)
+        return was_seed and not is_seed
 
     def set_wanting(self, *, wanting: bool) -> None:
         """Set whether we want any piece; while not, seeds are not dialled, whatever their source.
@@ -369,6 +379,8 @@ class CandidateList:
         self._per_source.update(source & ~candidate.sources)
         candidate.sources |= source
         candidate.trust = trust_in(candidate.sources)
+        if candidate.is_seed_by_hearsay and source != Source.PEX:
+            self.note_seed(candidate.address, is_seed=False, by_hearsay=True)
         if candidate.busy:
             return
         if source & Source.MANUAL:  # the user wants it now
