@@ -312,7 +312,9 @@ async def test_bep10_what_several_peers_say_of_us_is_not_dialled(tmp_path: Path)
             )
             await wire.flush()
         await until(lambda: shared.external_addresses.hosts == ("8.8.8.8",))
-        await until(lambda: refuses(session, "8.8.8.8", shared.listen_port))
+        ours = PeerAddress("8.8.8.8", shared.listen_port)
+        await until(lambda: pool_of(session).own.is_own(ours))
+        assert refuses(session, *ours)
 
 
 # -- peers of an earlier run ------------------------------------------------------------------

@@ -243,6 +243,46 @@ def test_bep21_who_is_said_to_be_a_seed_is_not_dialled_by_a_seed() -> None:
     assert world.candidates.next_to_dial(world.clock()) is None
 
 
+@pytest.mark.parametrize("source", [each for each in Source if each != Source.PEX])
+def test_b9_who_is_called_a_seed_in_one_message_is_dialled_once_another_source_names_it(
+    source: Source,
+) -> None:
+    world = World()
+    liar, leech = make_peer("8.0.0.1"), candidate("8.0.0.9")
+    world.join(liar)
+    world.candidates.set_wanting(wanting=False)
+    world.tell(liar, leech.host, flags=PexFlag.UPLOAD_ONLY)
+    assert world.candidates.next_to_dial(world.clock()) is None
+    world.candidates.add(leech, source, world.clock())
+    world.tell(liar, leech.host, flags=PexFlag.UPLOAD_ONLY)
+    assert world.candidates.next_to_dial(world.clock()) == leech
+
+
+def test_b9_who_is_called_a_seed_by_one_peer_and_not_by_another_is_dialled() -> None:
+    world = World()
+    liar, other, leech = make_peer("8.0.0.1"), make_peer("8.0.0.2"), candidate("8.0.0.9")
+    world.join(liar, other)
+    world.candidates.set_wanting(wanting=False)
+    world.tell(liar, leech.host, flags=PexFlag.UPLOAD_ONLY)
+    wakes = world.wakes
+    world.tell(other, leech.host)
+    assert world.wakes == wakes + 1
+    assert world.candidates.next_to_dial(world.clock()) == leech
+
+
+def test_bep21_what_a_seed_said_itself_is_believed_whoever_names_it() -> None:
+    world = World()
+    teller, seed = make_peer("8.0.0.1"), candidate("8.0.0.9")
+    world.join(teller)
+    world.candidates.set_wanting(wanting=False)
+    world.tell(teller, seed.host, flags=PexFlag.UPLOAD_ONLY)
+    world.candidates.note_seed(seed, is_seed=True)  # at the end of a connection with it
+    world.candidates.add(seed, Source.TRACKER, world.clock())
+    world.tell(teller, seed.host)
+    assert world.candidates.is_seed(seed)
+    assert world.candidates.next_to_dial(world.clock()) is None
+
+
 MALFORMED = {"no_bencoding": b"x", "cut": b"d5:added6:12345", "a_list": b"le"}
 
 

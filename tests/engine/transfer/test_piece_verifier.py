@@ -14,7 +14,12 @@ from torrent_engine.base.errors import DiskFullError, TorrentEngineError
 from torrent_engine.base.ids import PeerAddress, PeerId
 from torrent_engine.engine.swarm.peer import Identity
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
-from torrent_engine.engine.transfer.piece_verifier import PieceFinisher, VerifierCallbacks
+from torrent_engine.engine.transfer.piece_verifier import (
+    FINISHED_AT_ONCE,
+    PROVED_AT_ONCE,
+    PieceFinisher,
+    VerifierCallbacks,
+)
 from torrent_engine.policy.pieces.picker import Picker
 from torrent_engine.policy.pieces.piece_table import PartialPiece, PieceState, PieceTable
 
@@ -203,3 +208,41 @@ def test_b6_blocks_that_are_dropped_are_dropped_from_the_resume_data_too() -> No
     node.assembly.drop_blocks_of([LIAR])
     node.finisher.blocks_dropped(node.assembly)
     assert node.partial == [0b0010]
+
+
+class ManyUnproven:
+    """Pieces and files that wait, as many as anybody may take."""
+
+    def __init__(self, assembly: PieceAssembly) -> None:
+        self._assembly = assembly
+
+    def hashes_changed(self) -> None:
+        """Nothing is to be looked at."""
+
+    def take_known(self, room: int) -> list[PieceAssembly]:
+        return [self._assembly] * room
+
+    def take_turns(self, room: int) -> list[Any]:
+        return [SimpleNamespace(first=self._assembly)] * room
+
+
+@pytest.mark.anyio
+async def test_f11_of_pieces_and_files_that_wait_for_hashes_a_few_are_verified_at_once() -> None:
+    node, tasks, done = Node(), list[Any](), list[PieceAssembly]()
+    finisher: Any = node.finisher
+    finisher._unproven = ManyUnproven(node.assembly)
+    finisher._start_task = lambda work, assembly: tasks.append(lambda: work(assembly))
+
+    async def finish(assembly: PieceAssembly) -> None:
+        done.append(assembly)
+
+    finisher._finish_slowly = finish
+    for _ in range(2):
+        finisher.hashes_changed()
+        assert len(tasks) == FINISHED_AT_ONCE
+    for _ in range(2):
+        finisher.prove_files()
+        assert len(tasks) == FINISHED_AT_ONCE + PROVED_AT_ONCE
+    await tasks.pop(0)()
+    assert len(done) == 1
+    assert len(tasks) == FINISHED_AT_ONCE + PROVED_AT_ONCE  # the next one takes its place

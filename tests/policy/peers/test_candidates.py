@@ -526,6 +526,22 @@ def test_own_public_address_is_not_dialled_until_another_takes_its_place() -> No
     assert subject.add(peer(0), Source.TRACKER, now=0)
 
 
+def test_b9_a_candidate_that_is_said_to_be_our_own_address_is_dialled_when_it_is_not() -> None:
+    subject, woken = candidates(), list[int]()
+    subject.dial_with(lambda: woken.append(1))
+    for number in range(3):
+        subject.add(peer(number), Source.TRACKER, now=0)
+    for number in range(3):
+        subject.set_external_address(peer(number))
+        assert not subject.dial_now(peer(number), 0)
+        subject.add(peer(number), Source.MANUAL, now=0)
+    assert len(woken) == 2
+    assert set(dial_all(subject, 1)) == {peer(0), peer(1)}
+    assert subject.next_due(1) is None
+    subject.set_external_address(PeerAddress("123.213.32.10", 6881))
+    assert dial_all(subject, 1) == [peer(2)]
+
+
 def test_proven_are_those_whose_last_link_ended_well_and_untried_ones_of_before() -> None:
     subject = candidates()
     for number, source in enumerate((Source.TRACKER, Source.TRACKER, Source.RESUME, Source.RESUME)):

@@ -13,7 +13,7 @@ from torrent_engine.policy.peers.external_address import (
     own_hosts,
 )
 
-OURS, LIE, OURS6 = "8.8.4.4", "9.9.9.9", "2600::8"
+OURS, LIE, OURS6, LIE6 = "8.8.4.4", "9.9.9.9", "2600::8", "2600::9"
 PACKED = bytes([8, 8, 4, 4])
 
 
@@ -78,8 +78,31 @@ def test_bep10_whatever_is_told_at_most_one_address_of_each_family_is_believed(
 def test_old_words_are_forgotten() -> None:
     subject = ExternalAddresses()
     for number in range(MAX_VOTERS * 2):
-        subject.add_vote(PACKED, str(number))
-    assert len(subject._votes) == MAX_VOTERS
+        subject.add_vote(PACKED, f"1.1.{number >> 8}.{number & 255}")
+        subject.add_vote(PACKED, f"http://{number}/", TRACKER_VOTES)
+    assert [len(kept) for kept in subject._votes.values()] == [MAX_VOTERS] * 2
+
+
+def test_b9_peers_cannot_push_out_the_votes_of_trackers() -> None:
+    subject = ExternalAddresses()
+    for number in range(MAX_VOTERS):
+        subject.add_vote(OURS, f"http://{number}/", TRACKER_VOTES)
+    for number in range(MAX_VOTERS * 2):
+        subject.add_vote(LIE, f"1.1.{number >> 8}.{number & 255}")
+    assert subject.hosts == (OURS,)
+
+
+def test_b9_a_peer_votes_in_the_family_of_its_own_address_only() -> None:
+    subject = ExternalAddresses()
+    for number in range(NEEDED_VOTES):
+        subject.add_vote(LIE, f"2600:0:0:{number:x}::1")
+        subject.add_vote(OURS6, f"1.1.1.{number}")
+        subject.add_vote(LIE, "no address")
+    assert not subject.hosts
+    for number in range(NEEDED_VOTES):
+        subject.add_vote(OURS, f"::ffff:1.1.1.{number}")
+        subject.add_vote(OURS6, f"2600:0:0:{number:x}::1")
+    assert subject.hosts == (OURS, OURS6)
 
 
 def test_who_listens_everywhere_is_at_every_local_address() -> None:
@@ -114,8 +137,8 @@ def test_only_the_internet_of_ipv4_sees_the_port_that_the_gateway_gave(
 def test_bep10_all_addresses_of_one_64_have_one_vote() -> None:
     subject = ExternalAddresses()
     for number in range(100):
-        subject.add_vote(LIE, f"2600:0:0:1::{number:x}")
+        subject.add_vote(LIE6, f"2600:0:0:1::{number:x}")
     assert not subject.hosts
     for number in range(NEEDED_VOTES):
-        subject.add_vote(OURS, f"2600:0:0:{number + 2:x}::1")
-    assert subject.hosts == (OURS,)
+        subject.add_vote(OURS6, f"2600:0:0:{number + 2:x}::1")
+    assert subject.hosts == (OURS6,)

@@ -141,12 +141,19 @@ class PeerExchange:
         self._is_stopped = True
 
     def _take(self, peer: Peer, address: PeerAddress, flags: PexFlag, now: float) -> bool:
-        """Make a candidate of an address, unless it is that of a peer; return whether it is new."""
-        if address in self._contacts or not self._candidates.add(address, Source.PEX, now):
+        """Make a candidate of an address, unless it is that of a peer.
+
+        Return whether it is new, or not said to be a seed any more.
+        """
+        is_seed = bool(flags & PexFlag.UPLOAD_ONLY)
+        if address in self._contacts:
             return False
+        if not self._candidates.add(address, Source.PEX, now):
+            return not is_seed and self._candidates.note_seed(
+                address, is_seed=False, by_hearsay=True
+            )
         self._pex_trust.charge(peer, address)
-        if flags & PexFlag.UPLOAD_ONLY:
-            self._candidates.note_seed(address, is_seed=True)
+        self._candidates.note_seed(address, is_seed=is_seed, by_hearsay=True)
         return True
 
     def _note(self, address: PeerAddress, flags: PexFlag) -> None:

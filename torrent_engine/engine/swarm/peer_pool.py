@@ -137,13 +137,14 @@ class PeerPool:
         self, addresses: Iterable[PeerAddress], source: Source, *, is_other: bool = False
     ) -> int:
         """Add candidates, of a hybrid's other swarm if that is said; return how many are new."""
-        now, new, swarm = self._swarm.clock(), 0, self._swarm
+        now, new, named, swarm = self._swarm.clock(), 0, False, self._swarm
         is_v2 = is_other != (swarm.is_v2 or swarm.v1_hash is not None)
         for address in addresses:
             new += self.candidates.add(address, source, now)
+            named = True
             if is_v2 and address in self.candidates:
                 self.candidates.of_v2.add(address)
-        if new or source & Source.MANUAL:  # who is named by hand is tried at once, known or not
+        if named:  # who is known may be due sooner now
             self.wake()
         return new
 

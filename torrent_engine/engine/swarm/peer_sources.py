@@ -35,9 +35,6 @@ ASK_AGAIN_S: Final = 30.0  # ours; how soon each can be asked again is up to it
 class Endpoints(Protocol):
     """Interface of :class:`OwnAddresses`."""
 
-    def exclude(self, host: str) -> None:
-        """Record that we listen at this address."""
-
     def update(self) -> None:
         """Reload the public address that all torrents share."""
 
@@ -252,7 +249,6 @@ class PeerSources:
             self._swarm.bus.publish(DhtPeersFound(self._swarm.info_hash, count, new))
 
     def _on_external_ip(self, host: str, url: str) -> None:
-        self._pool.own.exclude(host)
         self._shared.external_addresses.add_vote(host, url, TRACKER_VOTES)
         self._pool.own.update()
 

@@ -7,9 +7,10 @@ announced after that.
 from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from torrent_engine.base.errors import MetainfoError, StorageError, TorrentEngineError
 from torrent_engine.base.ids import PieceIndex
@@ -22,10 +23,13 @@ from torrent_engine.engine.events import PieceCompleted, PieceHashFailed
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Identity, Sender, WebSeedIdentity
 from torrent_engine.engine.transfer.block_blame import BlockBlame
-from torrent_engine.engine.transfer.piece_assembly import PieceAssembly, ReadBlock
-from torrent_engine.engine.transfer.unproven_files import UnprovenFiles
+from torrent_engine.engine.transfer.piece_assembly import BLOCKS_PER_TURN, PieceAssembly, ReadBlock
+from torrent_engine.engine.transfer.unproven_files import HeldFile, UnprovenFiles
 from torrent_engine.policy.peers.smart_ban import BanVerdict
 from torrent_engine.protocol.tracker.urls import redact_url
+
+FINISHED_AT_ONCE: Final = 64  # ours: pieces that waited for their hashes; 40 us each to begin
+PROVED_AT_ONCE: Final = 16  # ours: files; each has a thread of its own only while it is read
 
 T = TypeVar("T")
 StartTask = Callable[[Callable[[PieceAssembly], Awaitable[None]], PieceAssembly], None]
@@ -113,6 +117,8 @@ class PieceFinisher:
         self._on_error = callbacks.on_error
         self._on_learned = callbacks.on_learned
         self._unproven = UnprovenFiles(torrent)
+        self._finishing = self._proving = 0
+        """Tasks that verify pieces whose hashes came late, and those that prove files."""
         self._hashes = torrent.metainfo.hashes
         self.blame = BlockBlame(torrent)
         self._blamed_bytes = 0
@@ -121,8 +127,8 @@ class PieceFinisher:
     def hashes_changed(self) -> None:
         """Check by hashes that the torrent has learned, too; what is being checked is not."""
         self._hashes = self._torrent.metainfo.hashes
-        for assembly in self._unproven.take_known():
-            self.finish(assembly)
+        self._unproven.hashes_changed()
+        self._finish_known()
 
     def finish(self, assembly: PieceAssembly) -> None:
         """Verify and write a piece whose blocks are all here."""
@@ -151,15 +157,36 @@ class PieceFinisher:
 
     def prove_files(self) -> None:
         """Verify whole files that nobody gave the hashes of; call it once a second."""
-        for file in self._unproven.take_turns():
-            self._start_task(partial(self._prove_file, file), file[0])
+        self._finish_known()
+        for file in self._unproven.take_turns(PROVED_AT_ONCE - self._proving):
+            self._proving += 1
+            self._start_task(partial(self._prove_in_turn, file), file.first)
 
-    async def _prove_file(self, file: list[PieceAssembly], _first: PieceAssembly) -> None:
+    def _finish_known(self) -> None:
+        """Verify pieces whose hashes came late, a few at a time: they are on the disk."""
+        for assembly in self._unproven.take_known(FINISHED_AT_ONCE - self._finishing):
+            self._finishing += 1
+            self._start_task(self._finish_in_turn, assembly)
+
+    async def _finish_in_turn(self, assembly: PieceAssembly) -> None:
+        try:
+            await self._finish_slowly(assembly)
+        finally:
+            self._finishing -= 1
+        self._finish_known()
+
+    async def _prove_in_turn(self, file: HeldFile, _first: PieceAssembly) -> None:
+        try:
+            await self._prove_file(file)
+        finally:
+            self._proving -= 1
+        self.prove_files()
+
+    async def _prove_file(self, file: HeldFile) -> None:
         """Take the hashes of a file from its content if that is right, or throw it away."""
         try:
             proven = await self._unproven.prove(file, self._in_thread)
-            if proven is None:
-                self._unproven.drop(file)
+            if proven is None and self._unproven.drop(file):
                 await self._file_failed(file)
         except StorageError as error:
             self._on_error(error)
@@ -167,11 +194,11 @@ class PieceFinisher:
         if proven is not None and proven is not self._torrent.metainfo:
             self._on_learned(proven)
 
-    async def _file_failed(self, file: list[PieceAssembly]) -> None:
+    async def _file_failed(self, file: HeldFile) -> None:
         """Fetch a file again; of whom it is proved only if it is all of one sender."""
-        senders = {sender for assembly in file for sender in assembly.senders}
-        is_proof = len(senders) == 1
-        for assembly in file:
+        is_proof = len(await senders_of(file)) == 1
+        for piece in file.pieces:
+            assembly = file.held.pop(piece)
             digests = await self._in_thread(assembly.block_digests)
             self._failed(assembly, digests, is_proof=is_proof)
 
@@ -408,6 +435,18 @@ class PieceFinisher:
         for first, count, views in assembly.take_unwritten():
             tag = _Ahead(assembly, first, count)
             self.writer.submit(WriteJob(assembly.run_offset_bytes(first), views, tag))
+
+
+async def senders_of(file: HeldFile) -> set[Sender | None]:
+    """Return who sent a full file, which is looked at in short turns."""
+    senders, blocks = set[Sender | None](), 0
+    for piece in file.pieces:
+        senders.update(file.held[piece].senders)
+        blocks += len(file.held[piece].senders)
+        if blocks >= BLOCKS_PER_TURN:
+            await anyio.lowlevel.checkpoint()
+            blocks = 0
+    return senders
 
 
 def contradiction(piece: int) -> MetainfoError:

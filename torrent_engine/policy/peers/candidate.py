@@ -58,7 +58,9 @@ class Candidate:
     reconnected_soon: bool = False
     """It was dialled once soon after it had fetched the metadata."""
     is_seed: bool = False
-    """It was upload-only when its last connection ended."""
+    """It was upload-only when its last connection ended, or others say that it is."""
+    is_seed_by_hearsay: bool = False
+    """Only others say so."""
     due: float = 0.0
     """When it may be dialled."""
     connected_at: float = -1.0

@@ -175,12 +175,17 @@ class CandidateList:
     def set_external_address(self, address: PeerAddress) -> None:
         """Set our external address in one family, from which BEP 40 priorities are computed.
 
-        It is not dialled until it is replaced. Each call computes a part of the priorities anew, so
+        A candidate at that address is kept, and dialled once another takes its place: peers may lie
+        about it. Each call computes a part of the priorities anew, so
         that call it again with the same address, such as once a second.
         """
         if address not in self._own:
-            self._own.set_address(address)
-            self._remove(address)
+            before = self._own.set_address(address)
+            for each in (before, address):
+                if each in self._candidates:
+                    self._requeue(self._candidates[each])
+            if before in self._candidates:
+                self._on_turn()
             family = is_ipv6(address)
             same = (each for each in self._candidates if is_ipv6(each) == family)
             self._outdated.update(dict.fromkeys(same))
@@ -217,7 +222,9 @@ class CandidateList:
     def dial_now(self, address: PeerAddress, now: float) -> bool:
         """Mark a waiting peer as busy, as :meth:`next_to_dial`; return False if it must wait."""
         candidate = self._candidates.get(address)
-        if candidate is None or candidate.busy or self.admission.forbids_dial(address, now):
+        if candidate is None or candidate.busy or address in self._own:
+            return False
+        if self.admission.forbids_dial(address, now):
             return False
         is_full = self._limiter.is_full(self._destination(address), now)
         if is_full or self._free_at(address, now, ()) > now:
@@ -228,7 +235,7 @@ class CandidateList:
     def dial_again(self, address: PeerAddress, now: float) -> bool:
         """Record a dial of a busy peer in another way; return False if it must not be dialled."""
         candidate = self._candidates.get(address)
-        if candidate is None or candidate.dial is None:
+        if candidate is None or candidate.dial is None or address in self._own:
             return False
         if self._limited_until(candidate, now) > now or self.admission.forbids_dial(address, now):
             return False
@@ -241,14 +248,24 @@ class CandidateList:
         return None if due == NEVER else due
 
     def is_seed(self, address: PeerAddress) -> bool:
-        """Return whether a peer was upload-only when its last connection ended."""
+        """Return whether a peer was upload-only at the end of a connection, or is said to be."""
         return address in self._candidates and self._candidates[address].is_seed
 
-    def note_seed(self, address: PeerAddress, *, is_seed: bool) -> None:
-        """Record whether a peer was upload-only when its connection ended (BEP 21)."""
-        if (candidate := self._candidates.get(address)) is not None:
-            candidate.is_seed = is_seed
-            self._requeue(candidate)
+    def note_seed(self, address: PeerAddress, *, is_seed: bool, by_hearsay: bool = False) -> bool:
+        """Record whether a peer was upload-only when its connection ended (BEP 21).
+
+        ``by_hearsay``: a PEX message says so (BEP 11). That changes nothing of what the peer said
+        itself, and counts until another source names it. Return whether it is a seed no more.
+        """
+        candidate = self._candidates.get(address)
+        if candidate is None:
+            return False
+        was_seed = candidate.is_seed
+        if by_hearsay and was_seed and not candidate.is_seed_by_hearsay:
+            return False
+        candidate.is_seed, candidate.is_seed_by_hearsay = is_seed, is_seed and by_hearsay
+        self._requeue(candidate)
+        return was_seed and not is_seed
 
     def set_wanting(self, *, wanting: bool) -> None:
         """Set whether we want any piece; while not, seeds are not dialled, whatever their source.
@@ -369,6 +386,8 @@ class CandidateList:
         self._per_source.update(source & ~candidate.sources)
         candidate.sources |= source
         candidate.trust = trust_in(candidate.sources)
+        if candidate.is_seed_by_hearsay and source != Source.PEX:
+            self.note_seed(candidate.address, is_seed=False, by_hearsay=True)
         if candidate.busy:
             return
         if source & Source.MANUAL:  # the user wants it now
@@ -423,7 +442,7 @@ class CandidateList:
 
     def _wait_until(self, candidate: Candidate, due: float) -> None:
         candidate.due = due
-        if candidate.is_seed and not self._is_wanting:
+        if (candidate.is_seed and not self._is_wanting) or candidate.address in self._own:
             due = NEVER
         self._waiting.put(candidate.address, candidate.rank, candidate.priority, due)
 

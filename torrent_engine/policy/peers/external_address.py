@@ -1,7 +1,8 @@
 """Our external addresses, by votes of trackers and peers.
 
 Source: BEP 10 ("yourip"), BEP 24 ("external ip"). Reports may be wrong or forged: each voter has
-one vote in each family, its latest, and a tracker's vote counts as much as those of a few peers.
+one vote in each family, its latest, and a tracker's vote counts as much as those of a few peers. A
+peer votes in the family of its own address only: in the other one it cannot know.
 """
 
 from collections import Counter, OrderedDict
@@ -13,7 +14,7 @@ from torrent_engine.base.operators import operator_of
 
 NEEDED_VOTES: Final = 3  # ours: peers that agree
 TRACKER_VOTES: Final = NEEDED_VOTES
-MAX_VOTERS: Final = 100  # ours: the oldest votes are dropped first
+MAX_VOTERS: Final = 100  # ours: peers of one family, or others; their oldest are dropped first
 
 
 class _Vote(NamedTuple):
@@ -29,21 +30,27 @@ class ExternalAddresses:
         """The result: at most one IPv4 and one IPv6 address."""
         self.mapped_port: int | None = None
         """The external TCP port mapped by the gateway (IPv4); None: not mapped, or the same."""
-        self._votes: OrderedDict[tuple[int, str], _Vote] = OrderedDict()
+        self._votes: dict[tuple[int, bool], OrderedDict[str, _Vote]] = {}
+        """By family and whether they are those of peers, which cannot push out the others."""
 
-    def add_vote(self, address: str | bytes, voter: str, votes: int = 1) -> None:
-        """Count a vote for an address by ``voter``, an address or URL; ignore non-public addresses.
+    def add_vote(self, address: str | bytes, voter: str, votes: int | None = None) -> None:
+        """Count a vote for an address; ignore non-public addresses.
 
-        Voters of one operator (an IPv4 address, an IPv6 /64) share one vote.
+        ``voter`` is the address of a peer, whose vote counts once; with ``votes`` it is the URL of
+        a tracker, or the name of something else that is trusted. Voters of one operator (an IPv4
+        address, an IPv6 /64) share one vote.
         """
         ip = _parse(address)
         if ip is None or not ip.is_global:
             return
-        key = (ip.version, operator_of(voter))
-        self._votes[key] = _Vote(str(ip), votes)
-        self._votes.move_to_end(key)
-        if len(self._votes) > MAX_VOTERS:
-            self._votes.popitem(last=False)
+        if votes is None and ((peer := _parse(voter)) is None or peer.version != ip.version):
+            return
+        kept = self._votes.setdefault((ip.version, votes is None), OrderedDict())
+        operator = operator_of(voter)
+        kept[operator] = _Vote(str(ip), votes or 1)
+        kept.move_to_end(operator)
+        if len(kept) > MAX_VOTERS:
+            kept.popitem(last=False)
         self.hosts = tuple(host for version in (4, 6) if (host := self._winner(version)))
 
     def port_seen_by(self, host: str, listen_port: int) -> int:
@@ -58,8 +65,8 @@ class ExternalAddresses:
     def _winner(self, version: int) -> str | None:
         """Return the address with enough votes; the current one wins a draw."""
         counts: Counter[str] = Counter()
-        for (voted, _), vote in self._votes.items():
-            if voted == version:
+        for is_peers in (False, True):
+            for vote in self._votes.get((version, is_peers), {}).values():
                 counts[vote.host] += vote.weight
         best = max(counts, key=lambda host: (counts[host], host in self.hosts), default=None)
         return best if best is not None and counts[best] >= NEEDED_VOTES else None

@@ -43,9 +43,12 @@ class CanonicalPriority:
         """Return whether an address is ours."""
         return address in self._own.values()
 
-    def set_address(self, address: PeerAddress) -> None:
-        """Set our external address in its family."""
-        self._own[is_ipv6(address)] = address
+    def set_address(self, address: PeerAddress) -> PeerAddress | None:
+        """Set our external address in its family; return the one before."""
+        family = is_ipv6(address)
+        before = self._own.get(family)
+        self._own[family] = address
+        return before
 
     def canonical(self, address: PeerAddress) -> int | None:
         """Return the priority of a peer; None while our address is unknown."""
