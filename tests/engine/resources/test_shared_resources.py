@@ -293,4 +293,4 @@ async def test_f10_a_bug_in_a_task_of_one_torrent_reaches_no_other(
         shared.start_task(fail)
         with anyio.fail_after(PATIENCE_S):
             await other.wait()
-    assert "internal error in a task of a torrent" in caplog.messages
+    assert "a bug ended a task of a torrent" in caplog.messages
