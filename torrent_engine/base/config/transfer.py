@@ -31,6 +31,10 @@ class PoolConfig(Checked):
     max_connections_per_ip: int = 1
     """Connections of a torrent with one IPv4 address or IPv6 /64; not limited where
     :attr:`allow_multiple_per_ip` is set."""
+    max_connections_per_ip_in_all: int = 8
+    """Connections of all torrents together with one IPv4 address or IPv6 /64 once half of
+    :attr:`max_connections` is in use; 0 is unlimited. Local addresses are not limited, and none is
+    where :attr:`allow_multiple_per_ip` is set."""
     allow_multiple_per_ip: bool = False
     """Allow any number of connections with one IP address."""
     connect_timeout_s: float = 10.0
