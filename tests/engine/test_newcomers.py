@@ -123,7 +123,9 @@ async def test_b5_half_handshakes_from_250_networks_that_come_again_delay_no_dia
 
 
 async def test_b5_half_handshakes_end_the_link_of_no_peer(tmp_path: Path) -> None:
-    limits = PoolConfig(max_connections_per_torrent=3, replacement_interval_s=0.0)
+    limits = PoolConfig(
+        max_connections_per_torrent=3, replacement_interval_s=0.0, replacement_idle_s=0.0
+    )
     async with seed(tmp_path, METAINFO, PAYLOAD, pool=limits) as (session, _):
         pool = pool_of(session)
         await until(lambda: pool._tasks)

@@ -135,3 +135,28 @@ def test_whom_the_user_named_may_be_idle_for_ever(source: Source) -> None:
     assert subject.come("8.0.0.1", source)
     subject.tick(10 * LONG_S)
     assert subject.hosts == ["8.0.0.1"]
+
+
+def test_b5_a_crowded_address_takes_the_place_of_no_idle_peer() -> None:
+    _, (first, *others) = pools(2 * CONFIG.pool.max_connections_per_ip_in_all, 20)
+    assert all(map(first.come, [f"8.{number}.0.1" for number in range(8)]))
+    taken = [pool.come("9.0.0.1") for pool in others]
+    assert sum(taken) == CONFIG.pool.max_connections_per_ip_in_all
+    first.now = 2 * LONG_S
+    assert not first.come("9.0.0.1")
+    assert first.come("9.0.1.1")
+
+
+def test_b5_a_full_torrent_ends_no_link_with_payload_for_a_new_peer() -> None:
+    pool = Pool(ConnectionSlots(100), most=2)
+    pool.candidates.set_external_address(PeerAddress("5.6.7.8", 6881))
+    assert pool.come("8.0.0.1")
+    assert pool.come("8.1.0.1")
+    pool.now = LONG_S
+    moved(pool, 0, LONG_S)
+    moved(pool, 1, LONG_S)
+    assert not any(pool.come(f"9.{number}.0.1") for number in range(20))
+    pool.now += CONFIG.pool.replacement_idle_s
+    moved(pool, 1, pool.now)
+    assert any(pool.come(f"9.{number}.0.1") for number in range(20))
+    assert "8.1.0.1" in pool.hosts

@@ -61,8 +61,10 @@ class PoolConfig(Checked):
     ban_s: float = 3_600.0
     """Time for which a peer that sent bad data is banned."""
     replacement_interval_s: float = 10.0
-    """Shortest time between two replacements of a peer by one with a higher priority (BEP 40) in a
-    torrent that has all its connections."""
+    """Shortest time between two replacements of an idle peer by another, such as one with a higher
+    priority (BEP 40), in a torrent that has all its connections."""
+    replacement_idle_s: float = 60.0
+    """Time without payload after which a connection may be replaced."""
     bans_before_ip_ban: int = 3
     """Banned peers of one IP address after which the address is banned."""
 

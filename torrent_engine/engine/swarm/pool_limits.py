@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.resources.connection_slots import TOO_MANY, ConnectionSlots, Evictable
 from torrent_engine.engine.swarm.context import Swarm
 from torrent_engine.engine.swarm.eviction import by_chance, idle_s, is_active, least_useful
@@ -18,6 +19,8 @@ from torrent_engine.policy.peers.candidates import CandidateList
 from torrent_engine.policy.peers.replacement import Replacement
 
 IDLE_END_INTERVAL_S: Final = 60.0  # ours: a torrent loses few of those that wait to be unchoked
+
+REPLACED: Final = "another peer came in its place"
 
 
 class ConnectionPlace(Protocol):
@@ -140,13 +143,17 @@ class PoolLimits:
         self.wake()
 
     def _make_room(self, new_peer: PeerAddress) -> bool:
-        """Return whether a peer may come; one of lower priority leaves for it (BEP 40)."""
+        """Return whether a peer may come; an idle one may leave for it (BEP 40)."""
+        if operator_of(new_peer.host) in self._all.crowded:
+            return False
         if self._has_some and self.slots.has_room_for_incoming(new_peer.host):
             return True
-        links = {peer.address: peer.link for peer in by_chance(self._swarm.peers)}
-        leaving = self._replacement.peer_to_replace(new_peer, links, self._swarm.clock())
+        now, replaceable = self._swarm.clock(), tuple(by_chance(self._swarm.peers))
+        links = {peer.address: peer.link for peer in replaceable}
+        idle = {peer.address: idle_s(peer, now) for peer in replaceable}
+        leaving = self._replacement.peer_to_replace(new_peer, idle, now)
         if leaving is not None:
-            links[leaving].end("a peer of higher priority came")
+            links[leaving].end(REPLACED)
         return leaving is not None
 
     def _least_useful(self) -> Evictable | None:

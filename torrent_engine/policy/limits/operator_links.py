@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 
 from torrent_engine.base.config import PoolConfig
 from torrent_engine.base.operators import operator_of
-from torrent_engine.policy.addresses import is_local, may_be_shared
+from torrent_engine.policy.addresses import is_private_or_shared
 
 
 class OperatorLinks:
@@ -43,9 +43,5 @@ class OperatorLinks:
             self._crowded.pop(operator, None)
 
     def _is_limited(self, host: str) -> bool:
-        if not self._config.max_connections_per_ip_in_all or may_be_shared(host, self._config):
-            return False
-        try:
-            return not is_local(host)
-        except ValueError:
-            return True
+        is_limited = bool(self._config.max_connections_per_ip_in_all)
+        return is_limited and not is_private_or_shared(host, self._config)
