@@ -604,6 +604,15 @@ def test_b9_hearsay_gives_way_until_it_is_half_of_a_full_list_and_has_no_more_th
     assert subject.count_from(Source.PEX) == 10
 
 
+def test_b9_who_is_of_an_earlier_run_is_forgotten_for_a_tracker_but_not_for_hearsay() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=4))
+    for number in range(4):
+        subject.add(peer(number), Source.RESUME, now=0)
+        subject.mark_failed(peer(number), now=0)
+    assert not subject.add(hearsay(0), Source.DHT, now=1)
+    assert subject.add(peer(50), Source.TRACKER, now=1)
+
+
 def test_whom_the_user_named_is_forgotten_for_nobody() -> None:
     subject = candidates(replace(CONFIG, max_candidates=4))
     for number in range(4):
