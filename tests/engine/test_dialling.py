@@ -24,6 +24,7 @@ from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.swarm.peer_pool import IDLE_DIAL_WAIT_S, PeerPool
+from torrent_engine.engine.swarm.pool_limits import REPLACED
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.connection import PeerConnection
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
@@ -466,7 +467,9 @@ async def test_a_slot_that_one_torrent_gives_back_is_used_by_another(tmp_path: P
 
 async def test_bep40_a_full_torrent_has_room_for_a_peer_of_higher_priority(tmp_path: Path) -> None:
     metainfo, payload = TORRENTS[0]
-    config = PoolConfig(max_connections_per_torrent=1, replacement_interval_s=0.0)
+    config = PoolConfig(
+        max_connections_per_torrent=1, replacement_interval_s=0.0, replacement_idle_s=0.0
+    )
     async with (
         seed(tmp_path, metainfo, payload, pool=config) as (session, address),
         AsyncExitStack() as wires,
@@ -486,4 +489,4 @@ async def test_bep40_a_full_torrent_has_room_for_a_peer_of_higher_priority(tmp_p
                 await wire.shake_hands()
             await until(is_best_in)
         reasons = [event.reason for event in events if isinstance(event, PeerDisconnected)]
-    assert set(reasons) <= {"a peer of higher priority came"}
+    assert set(reasons) <= {REPLACED}

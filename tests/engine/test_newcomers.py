@@ -123,7 +123,9 @@ async def test_b5_half_handshakes_from_250_networks_that_come_again_delay_no_dia
 
 
 async def test_b5_half_handshakes_end_the_link_of_no_peer(tmp_path: Path) -> None:
-    limits = PoolConfig(max_connections_per_torrent=3, replacement_interval_s=0.0)
+    limits = PoolConfig(
+        max_connections_per_torrent=3, replacement_interval_s=0.0, replacement_idle_s=0.0
+    )
     async with seed(tmp_path, METAINFO, PAYLOAD, pool=limits) as (session, _):
         pool = pool_of(session)
         await until(lambda: pool._tasks)
@@ -149,6 +151,27 @@ async def test_b5_newcomers_of_all_torrents_together_are_bounded(tmp_path: Path)
             await until(lambda: pool.connecting == 20)  # who waited long has made room
         await until(lambda: not pool.connecting)
         assert not len(pool._places._half_open_incoming)
+
+
+async def test_b5_an_address_with_many_links_over_all_torrents_is_not_dialled(
+    tmp_path: Path,
+) -> None:
+    async with seed(tmp_path, METAINFO, PAYLOAD, pool=PoolConfig(max_connections=20)) as (
+        session,
+        _,
+    ):
+        pool = pool_of(session)
+        await until(lambda: pool._tasks)
+        slots, dialled = pool._shared.connection_slots, list[str]()
+        tasks: Any = SimpleNamespace(start_soon=lambda *said: dialled.append(said[2].host))
+        for _ in range(PoolConfig().max_connections_per_ip_in_all):
+            slots.of_operator.joined("8.0.0.1")
+        for host in ("8.0.0.1", "8.0.0.2"):
+            pool.candidates.add(PeerAddress(host, 1), Source.TRACKER, 0.0)
+        slots.used += 10
+        pool._dial_some(tasks)
+        slots.used -= 10
+        assert dialled == ["8.0.0.2"]
 
 
 # -- claimed peer ids -------------------------------------------------------------------------

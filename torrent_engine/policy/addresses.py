@@ -33,6 +33,16 @@ def may_be_shared(host: str, config: PoolConfig) -> bool:
     return config.allow_multiple_per_ip or operator.startswith("127.") or operator == "::1"
 
 
+def is_private_or_shared(host: str, config: PoolConfig) -> bool:
+    """Return whether an address is local or several peers may share it: limits do not apply."""
+    if may_be_shared(host, config):
+        return True
+    try:
+        return is_local(host)
+    except ValueError:
+        return False
+
+
 def real_address(host: str) -> IPv4Address | IPv6Address:
     """Return a literal address with an IPv4 address inside IPv6 as IPv4.
 

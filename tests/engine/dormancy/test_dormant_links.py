@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -21,17 +23,21 @@ from torrent_engine.base.config import (
     EncryptionPolicy,
     NetworkConfig,
     SessionConfig,
+    SharedConfig,
 )
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.engine.dormancy.dormant_links import DormantLinks
 from torrent_engine.engine.dormancy.snapshot import TorrentSnapshot, snapshot_of_new
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.resources.connection_slots import ConnectionSlots
 from torrent_engine.engine.session import saved as saved_records
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.swarm.parked_links import no_link
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     ExtensionHandshakeReceived,
@@ -405,3 +411,29 @@ async def test_b5_without_the_length_of_metadata_who_wants_some_wakes_the_torren
             with anyio.fail_after(30):
                 await leech.wait_stopped()
         assert leech.metainfo is not None
+
+
+@dataclass(eq=False)
+class KeptPeer:
+    """A peer with a link that only closes."""
+
+    address: PeerAddress
+    link: Any
+
+
+async def test_b5_an_address_with_many_links_hands_over_no_more_to_a_run() -> None:
+    slots, closed = ConnectionSlots(20), list[PeerAddress]()
+    slots.used = 10
+    swarm: Any = SimpleNamespace(shared_config=SharedConfig())
+    snapshot: Any = SimpleNamespace(is_private=False)
+    links = DormantLinks(swarm, swarm, snapshot, lambda: None)
+    for port in range(10):
+        address = PeerAddress("8.0.0.1", port)
+        link = SimpleNamespace(close=partial(closed.append, address))
+        peer: Any = KeptPeer(address, link)
+        links._kept.append(peer)
+    kept = await links.hand_over(slots.share(no_link))
+    assert (len(kept), len(closed)) == (8, 2)
+    kept.close()
+    assert (len(closed), slots.used) == (10, 10)
+    assert not slots.of_operator.crowded

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from torrent_engine.engine.resources.connection_slots import (
     MAX_UNPROVEN,
+    TAKEN,
     ConnectionSlots,
     Evictable,
 )
@@ -323,3 +324,49 @@ def test_a_limit_that_is_raised_lets_those_in_that_wait() -> None:
     while called:
         called.popleft().look()
     assert pool.here == 5
+
+
+# -- strangers, row B5 ------------------------------------------------------------------------
+
+
+def test_b5_one_address_in_all_torrents_takes_nothing_from_a_busy_one() -> None:
+    swarms = Swarms(100, 100)
+    busy, *others = swarms.pools
+    swarms.want(40, *[0] * 99)
+    for pool in others:
+        if pool.share.has_room_for_incoming("8.0.0.1"):
+            pool.share.take_for_incoming()
+            pool.share.joined("8.0.0.1")
+    assert (busy.here, swarms.slots.used) == (40, 50)  # half of all are for others
+    assert list(swarms.slots.crowded) == ["8.0.0.1"]
+    assert others[0].share.has_room_for_incoming("8.0.0.2")
+    for pool in others[:10]:
+        pool.share.left("8.0.0.1")
+    assert not swarms.slots.crowded
+    assert swarms.slots.used == 40
+
+
+def test_b5_without_a_limit_no_address_is_crowded() -> None:
+    slots = ConnectionSlots(0)
+    share = slots.share(lambda: None)
+    for _ in range(20):
+        assert share.has_room_for_incoming("8.0.0.1")
+        share.take_for_incoming()
+        share.joined("8.0.0.1")
+    assert not slots.is_short
+
+
+def test_b5_for_who_comes_to_us_no_link_ends_that_carries_payload() -> None:
+    swarms = Swarms(10, 2)
+    busy, other = swarms.pools
+    idle: list[FakeLink] = []
+    busy.share.least_active = lambda: next((each for each in idle if not each.reason), None)
+    swarms.want(10, 0)
+    assert other.share.has_room()  # a dial is our own choice
+    assert not other.share.has_room_for_incoming("8.0.0.1")
+    idle.append(busy.links[3])
+    assert other.share.has_room_for_incoming("8.0.0.1")
+    other.share.take_for_incoming()
+    assert [link.reason for link in busy.links if link.reason] == [TAKEN]
+    assert busy.links[3].reason == TAKEN
+    assert not other.share.has_room_for_incoming("8.0.0.2")

@@ -560,9 +560,9 @@ def test_proven_are_those_whose_last_link_ended_well_and_untried_ones_of_before(
 def test_full_list_evicts_the_worst_and_refuses_who_is_no_better() -> None:
     subject = candidates(replace(CONFIG, max_candidates=3))
     for number in range(3):
-        subject.add(peer(number), Source.PEX, now=0)
+        subject.add(peer(number), Source.TRACKER if number else Source.PEX, now=0)
     assert not subject.add(peer(3), Source.DHT, now=0)
-    assert subject.add(peer(4), Source.TRACKER, now=0)
+    assert subject.add(peer(4), Source.LSD, now=0)
     assert peer(0) not in subject
     busy = subject.next_to_dial(0)
     assert busy == peer(4)
@@ -578,6 +578,112 @@ def test_full_list_of_busy_peers_takes_nobody() -> None:
         subject.add(peer(number), Source.PEX, now=0)
     assert len(dial_all(subject, 0)) == 2
     assert not subject.add(peer(3), Source.MANUAL, now=0)
+
+
+def hearsay(number: int) -> PeerAddress:
+    return PeerAddress(f"20.{number >> 16}.{number >> 8 & 255}.{number & 255}", 6881)
+
+
+BETTER = {peer(1): Source.MANUAL, peer(2): Source.RESUME, peer(3): Source.TRACKER}
+
+
+def with_better(most: int = CONFIG.max_candidates) -> CandidateList:
+    """Return a list with those of better sources, each dialled once for nothing."""
+    subject = candidates(replace(CONFIG, max_candidates=most))
+    for address, source in BETTER.items():
+        subject.add(address, source, now=0)
+        subject.mark_failed(address, now=0)
+    return subject
+
+
+def test_b9_no_better_candidate_that_failed_once_is_forgotten_for_hearsay() -> None:
+    subject = with_better(30)
+    for number in range(100):
+        assert subject.add(hearsay(number), Source.DHT, now=1) == (number < 27)
+    assert len(subject) == 30
+    assert set(BETTER) <= set(subject._candidates)
+
+
+def test_b9_hearsay_gives_way_until_it_is_half_of_a_full_list_and_has_no_more_then() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=20))
+    for number in range(20):
+        subject.add(hearsay(number), Source.PEX, now=0)
+    for number in range(10):
+        assert subject.add(peer(number), Source.TRACKER, now=0)
+        subject.mark_failed(peer(number), now=0)
+    for number in range(50, 80):
+        assert not subject.add(hearsay(number), Source.PEX, now=1)
+    assert subject.add(peer(10), Source.TRACKER, now=1)
+    assert subject.count_from(Source.PEX) == 9
+    assert subject.add(hearsay(50), Source.PEX, now=1)  # for one of those that failed
+    assert not subject.add(hearsay(51), Source.PEX, now=1)
+    assert subject.count_from(Source.PEX) == 10
+
+
+def test_b9_who_is_of_an_earlier_run_is_forgotten_for_a_tracker_but_not_for_hearsay() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=4))
+    for number in range(4):
+        subject.add(peer(number), Source.RESUME, now=0)
+        subject.mark_failed(peer(number), now=0)
+    assert not subject.add(hearsay(0), Source.DHT, now=1)
+    assert subject.add(peer(50), Source.TRACKER, now=1)
+
+
+def test_whom_the_user_named_is_forgotten_for_nobody() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=4))
+    for number in range(4):
+        subject.add(peer(number), Source.MANUAL, now=0)
+        subject.mark_failed(peer(number), now=0)
+    for source in Source:
+        assert not subject.add(peer(50), source, now=1)
+    assert len(subject) == 4
+
+
+def test_b9_hearsay_about_an_address_makes_room_for_a_better_source() -> None:
+    subject = candidates()
+    ports = range(100, 100 + CONFIG.max_candidates_per_ip)
+    for port in ports:
+        assert subject.add(peer(0, port), Source.PEX, now=0)
+    assert not subject.add(peer(0, 1), Source.DHT, now=0)
+    assert subject.add(peer(0, 1), Source.TRACKER, now=0)
+    assert subject.add(peer(0, 2), Source.MANUAL, now=0)
+    assert len(subject) == CONFIG.max_candidates_per_ip
+    for port in ports:
+        subject.add(peer(0, port), Source.TRACKER, now=0)
+    assert not subject.add(peer(0, 99), Source.TRACKER, now=0)
+    assert {peer(0, 1), peer(0, 2)} <= set(subject._candidates)
+
+
+def test_b9_a_port_that_is_dialled_makes_room_for_nobody() -> None:
+    subject = candidates(replace(CONFIG, max_candidates_per_ip=1))
+    assert subject.add(peer(0, 1), Source.PEX, now=0)
+    assert subject.next_to_dial(0) == peer(0, 1)
+    assert not subject.add(peer(0, 2), Source.MANUAL, now=0)
+
+
+def test_b9_fresh_hearsay_without_end_delays_no_retry_of_a_better_candidate() -> None:
+    subject, retried = with_better(), set[PeerAddress]()
+    for now in range(60):
+        for number in range(6):
+            subject.add(hearsay(now * 6 + number), Source.DHT, now)
+        for _ in range(5):
+            dialled = subject.next_to_dial(now)
+            assert dialled is not None
+            subject.mark_failed(dialled, now)
+            retried |= {dialled} & BETTER.keys()
+    assert retried == BETTER.keys()
+
+
+def test_b9_hearsay_that_answered_is_hearsay_no_more() -> None:
+    subject = candidates(replace(CONFIG, max_candidates=10))
+    subject.add(peer(0), Source.DHT, now=0)
+    assert subject.next_to_dial(0) == peer(0)
+    subject.mark_connected(peer(0), now=0)
+    subject.mark_disconnected(peer(0), now=1, good=True)
+    subject.mark_failed(peer(0), now=2)
+    for number in range(20):
+        subject.add(hearsay(number), Source.DHT, now=3)
+    assert peer(0) in subject
 
 
 def test_b7_banned_peer_is_neither_dialled_nor_taken_again() -> None:
@@ -631,7 +737,8 @@ def test_random_lives_keep_the_counts_right(steps: list[tuple[str, int, int]]) -
         assert len(subject) <= 6
         assert all(each.busy != (address in subject._waiting) for address, each in known.items())
         assert len(subject._waiting) == sum(not each.busy for each in known.values())
-        assert subject._per_operator == Counter(address.host for address in known)
+        ports = Counter({host: len(each) for host, each in subject._of_operator.items()})
+        assert ports == Counter(address.host for address in known)
         busy = Counter(address.host for address, each in known.items() if each.busy)
         assert subject._busy_per_operator == busy
         dialling = {address.host for address, each in known.items() if each.dial is not None}

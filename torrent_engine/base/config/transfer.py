@@ -31,6 +31,10 @@ class PoolConfig(Checked):
     max_connections_per_ip: int = 1
     """Connections of a torrent with one IPv4 address or IPv6 /64; not limited where
     :attr:`allow_multiple_per_ip` is set."""
+    max_connections_per_ip_in_all: int = 8
+    """Connections of all torrents together with one IPv4 address or IPv6 /64 once half of
+    :attr:`max_connections` is in use; 0 is unlimited. Local addresses are not limited, and none is
+    where :attr:`allow_multiple_per_ip` is set."""
     allow_multiple_per_ip: bool = False
     """Allow any number of connections with one IP address."""
     connect_timeout_s: float = 10.0
@@ -57,8 +61,10 @@ class PoolConfig(Checked):
     ban_s: float = 3_600.0
     """Time for which a peer that sent bad data is banned."""
     replacement_interval_s: float = 10.0
-    """Shortest time between two replacements of a peer by one with a higher priority (BEP 40) in a
-    torrent that has all its connections."""
+    """Shortest time between two replacements of an idle peer by another, such as one with a higher
+    priority (BEP 40), in a torrent that has all its connections."""
+    replacement_idle_s: float = 60.0
+    """Time without payload after which a connection may be replaced."""
     bans_before_ip_ban: int = 3
     """Banned peers of one IP address after which the address is banned."""
 

@@ -148,8 +148,10 @@ class DormantLinks:
                 await self._all_left.wait()
         kept = ParkedLinks(slots)
         for peer in self._kept:
-            if slots.has_room():
-                slots.take()
+            host = peer.address.host
+            if slots.has_room_for_incoming(host):
+                slots.take_for_incoming()
+                slots.joined(host)
                 kept.keep(peer)
             else:
                 peer.link.close()

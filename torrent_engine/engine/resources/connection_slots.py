@@ -3,14 +3,19 @@
 A free slot may be taken by any torrent, so that a single torrent can use all of them. Once none is
 free, a torrent below its fair share takes one from the torrent with most: the least useful
 connection there is closed and its slot is transferred at once. No torrent falls below its fair
-share by that.
+share by that. For an incoming connection none is closed that carried payload of late, and once half
+of all are in use an operator gets a few over all torrents: strangers choose themselves which
+torrents they come to. Source: row B5.
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
 
 from torrent_engine.base.config import PoolConfig
+from torrent_engine.base.operators import operator_of
 from torrent_engine.net.sockets.handshake_limits import HandshakeLimiter
+from torrent_engine.policy.limits.operator_links import OperatorLinks
 
 MAX_UNPROVEN: Final = 5  # ours: no good link is given for the sixth dial that may come to nothing
 MAX_HALF_OPEN_INCOMING: Final = PoolConfig().max_half_open_incoming
@@ -25,6 +30,10 @@ class Evictable(Protocol):
         """End it soon; its slot is given back after that."""
 
 
+LeastUseful = Callable[[], Evictable | None]
+"""Names the link that a torrent can do without best, None if it has none."""
+
+
 class ConnectionSlots:
     """Counts connections against a limit that all torrents share; 0 is unlimited."""
 
@@ -34,6 +43,7 @@ class ConnectionSlots:
         half_open_incoming: HandshakeLimiter | None = None,
         *,
         per_torrent: int = PoolConfig().max_connections_per_torrent,
+        of_operator: OperatorLinks | None = None,
     ) -> None:
         self.limit = limit
         self.per_torrent = per_torrent
@@ -44,6 +54,8 @@ class ConnectionSlots:
             else half_open_incoming
         )
         """Connections that others began and whose handshake is not here yet; they take no slot."""
+        self.of_operator = OperatorLinks(PoolConfig()) if of_operator is None else of_operator
+        """The links of all torrents with each operator."""
         self.used = 0
         self.excess = 0
         """Dials that go on although the limit was lowered: what comes of them is closed."""
@@ -55,6 +67,17 @@ class ConnectionSlots:
     def free(self) -> int:
         """How many more may be made; negative where one takes the place of one that ends."""
         return self.limit - self.used
+
+    @property
+    def is_short(self) -> bool:
+        """Whether no connection can be made unless another one ends."""
+        return bool(self.limit) and self.free <= 0
+
+    @property
+    def crowded(self) -> AbstractSet[str]:
+        """The operators that may have no more connections while so many are in use."""
+        is_half_used = bool(self.limit) and self.used * 2 >= self.limit
+        return self.of_operator.crowded if is_half_used else frozenset()
 
     def set_limit(self, limit: int) -> None:
         """Change the limit; the largest torrents lose the connections that are too many."""
@@ -83,12 +106,14 @@ class ConnectionSlots:
         count = len(self._members) + (share is not None and share not in self._members)
         return max(self.limit // max(count, 1), 1)
 
-    def share(self, least_useful: Callable[[], Evictable | None]) -> "SlotShare":
+    def share(
+        self, least_useful: LeastUseful, least_active: LeastUseful | None = None
+    ) -> "SlotShare":
         """Return the part of one torrent.
 
-        ``least_useful()`` names the link that it can do without best, None if it has none.
+        ``least_active()`` names a link that carried no payload of late; not given, any.
         """
-        return SlotShare(self, least_useful)
+        return SlotShare(self, least_useful, least_active)
 
     # -- for the shares -----------------------------------------------------------------------
 
@@ -120,7 +145,9 @@ class ConnectionSlots:
         fair = self.fair_share()
         return [each for each in self._waiting if each.used < fair]
 
-    def largest_above_fair(self, taker: "SlotShare") -> "tuple[SlotShare, Evictable] | None":
+    def largest_above_fair(
+        self, taker: "SlotShare", *, is_incoming: bool
+    ) -> "tuple[SlotShare, Evictable] | None":
         """Return the largest share above the fair one and a connection of it to close, or None."""
         fair = self.fair_share(taker)
         rich = sorted(
@@ -129,7 +156,8 @@ class ConnectionSlots:
             reverse=True,
         )
         for each in rich:
-            if (link := each.least_useful()) is not None:
+            link = each.least_active() if is_incoming else each.least_useful()
+            if link is not None:
                 return each, link
         return None
 
@@ -159,27 +187,46 @@ class ConnectionSlots:
 class SlotShare:
     """The connections of one torrent."""
 
-    __slots__ = ("_closing", "_slots", "least_useful", "used")
+    __slots__ = ("_closing", "_slots", "least_active", "least_useful", "used")
 
     def __init__(
-        self, slots: ConnectionSlots, least_useful: Callable[[], Evictable | None]
+        self,
+        slots: ConnectionSlots,
+        least_useful: LeastUseful,
+        least_active: LeastUseful | None = None,
     ) -> None:
         self.used = 0
         self.least_useful = least_useful
+        self.least_active = least_useful if least_active is None else least_active
         self._slots = slots
         self._closing = 0
         """Closing connections whose slot another torrent has already."""
 
     def has_room(self, unproven: int = 0) -> bool:
-        """Return whether one more connection is allowed.
+        """Return whether one more dial is allowed.
 
         ``unproven`` is how many of ours came to nothing so far: for more than a few of them nobody
         else's link is ended.
         """
-        slots = self._slots
-        if not slots.limit or slots.has_room_for(self):
-            return True
-        return self._may_take_from_another(unproven) and slots.largest_above_fair(self) is not None
+        return self._has_free or self._to_close(unproven) is not None
+
+    def has_room_for_incoming(self, host: str) -> bool:
+        """Return whether an incoming connection from this address is allowed."""
+        if operator_of(host) in self._slots.crowded:
+            return False
+        return self._has_free or self._to_close(is_incoming=True) is not None
+
+    @property
+    def _has_free(self) -> bool:
+        return not self._slots.limit or self._slots.has_room_for(self)
+
+    def _to_close(
+        self, unproven: int = 0, *, is_incoming: bool = False
+    ) -> "tuple[SlotShare, Evictable] | None":
+        """Return a connection of another torrent to close for one of this, and whose it is."""
+        if not self._slots.limit or not self._may_take_from_another(unproven):
+            return None
+        return self._slots.largest_above_fair(self, is_incoming=is_incoming)
 
     def _may_take_from_another(self, unproven: int) -> bool:
         slots = self._slots
@@ -187,19 +234,29 @@ class SlotShare:
 
     def take(self, unproven: int = 0) -> None:
         """Take one slot; if none is free, a connection of another torrent is closed for it."""
-        slots = self._slots
-        found = (
-            slots.largest_above_fair(self)
-            if slots.limit and self._may_take_from_another(unproven)
-            else None
-        )
+        self._take(self._to_close(unproven))
+
+    def take_for_incoming(self) -> None:
+        """Take one slot, as :meth:`take`, for an incoming connection."""
+        self._take(self._to_close(is_incoming=True))
+
+    def _take(self, found: "tuple[SlotShare, Evictable] | None") -> None:
         if found is not None:
             largest, link = found
             largest.begin_closing()
             link.end(TAKEN)
-        slots.used += 1
+        self._slots.used += 1
         self.used += 1
-        slots.note(self)
+        self._slots.note(self)
+
+    def joined(self, host: str) -> None:
+        """Record that a connection is one with a peer at this address."""
+        self._slots.of_operator.joined(host)
+
+    def left(self, host: str) -> None:
+        """Stop counting a connection with a peer, and wake the next waiter."""
+        self._slots.of_operator.left(host)
+        self.give_back()
 
     def dial_succeeded(self) -> None:
         """Record that a dial became a connection, which may be closed for another torrent."""

@@ -41,6 +41,7 @@ from torrent_engine.policy.limits.descriptors import (
     needed_descriptors,
     reserved_descriptors,
 )
+from torrent_engine.policy.limits.operator_links import OperatorLinks
 from torrent_engine.policy.peers.bans import BanList
 from torrent_engine.policy.peers.dial_limiter import DialLimiter
 from torrent_engine.policy.peers.external_address import ExternalAddresses
@@ -76,6 +77,7 @@ class Pools:
             pool.max_connections,
             HandshakeLimiter(pool.max_half_open_incoming, clock, HALF_OPEN_PATIENCE_S),
             per_torrent=pool.max_connections_per_torrent,
+            of_operator=OperatorLinks(pool),
         )
         self.run_slots = RunSlots(descriptors, self.connection_slots)
         self.bans = BanList(config.pool)

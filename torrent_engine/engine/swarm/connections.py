@@ -173,7 +173,7 @@ class Connections:
 
     def _leave(self, peer: Peer) -> None:
         self._swarm.peers.discard(peer)
-        self._places.slots.give_back()
+        self._places.slots.left(peer.address.host)
         self._role.on_left(peer)
         self._places.wake()
 
@@ -220,6 +220,7 @@ class Connections:
             return None
         peer = Peer(link, identity, source, swarm.shared_config.transfer, now)
         swarm.peers.add(peer)
+        self._places.slots.joined(link.address.host)
         self._places.slots.dial_succeeded()
         self._candidates.mark_connected(link.address, now)
         if old is not None:

@@ -3,7 +3,7 @@
 Source: BEP 3 (keep-alive), BEP 21 (upload only); rows B3 and B5.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from torrent_engine.base.ids import PeerAddress
@@ -14,6 +14,7 @@ from torrent_engine.protocol.wire.messages import PeerEvent
 
 NO_USE_GRACE_S: Final = 1.0  # ours: within this a new peer has said what it has and what it is
 TRIAL_S: Final = 10.0  # ours: as long a new peer may be of no use yet
+ACTIVE_S: Final = 60.0  # ours: after a block as long a link is in use, as until a peer is snubbed
 
 
 def why_to_end(peer: Peer, now: float, *, is_complete: bool) -> str | None:
@@ -36,6 +37,22 @@ def note_seed(peer: Peer, candidates: CandidateList) -> None:
     if peer.is_incoming and peer.listen_port is not None:
         address = PeerAddress(address.host, peer.listen_port)
     candidates.note_seed(address, is_seed=peer.wants_nothing)
+
+
+def by_chance(peers: Iterable[Peer]) -> Iterator[Peer]:
+    """Return the peers that go on and were not named by the user."""
+    return (p for p in peers if p.link.close_reason is None and not p.source & Source.MANUAL)
+
+
+def idle_s(peer: Peer, now: float) -> float:
+    """Return for how long a link has carried no payload either way."""
+    return now - max(peer.connected_s, peer.connection.last_payload_s, peer.last_upload_s)
+
+
+def is_active(peer: Peer, now: float) -> bool:
+    """Return whether a link has carried payload of late; a new one has none yet."""
+    has_moved = bool(peer.downloaded_bytes or peer.uploaded_bytes)
+    return has_moved and idle_s(peer, now) < ACTIVE_S
 
 
 def least_useful(peers: Iterable[Peer], now: float) -> Peer | None:

@@ -39,7 +39,7 @@ class ParkedLinks:
         for peer in peers:
             del self._peers[peer]
             peer.link.close()
-            self._slots.give_back()
+            self._slots.left(peer.address.host)
 
 
 def no_link() -> None:

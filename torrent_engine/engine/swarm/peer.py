@@ -65,6 +65,7 @@ class Peer:
         "is_proven",
         "is_upload_only",
         "last_block_s",
+        "last_upload_s",
         "link",
         "listen_port",
         "metadata_bytes",
@@ -127,7 +128,7 @@ class Peer:
         the blocks in it are neither outstanding nor taken yet."""
         self.received_blocks = 0
         """Blocks of the read that is being handled."""
-        self.connected_s = self.last_block_s = now
+        self.connected_s = self.last_block_s = self.last_upload_s = now
         self.quiet_until_s = 0.0
         """No request before this: the peer rejects at the moment."""
         self.next_duplicate_s = 0.0

@@ -166,6 +166,7 @@ class PeerPool:
         places, clock, waits_for_slot = self._places, self._swarm.clock, False
         incoming = (peer for peer in self._swarm.peers if peer.is_incoming)
         in_use = {operator_of(peer.address.host) for peer in incoming}
+        in_use |= self._shared.connection_slots.crowded
         while places.may_dial_more and not waits_for_slot:
             now = clock()
             due = self.candidates.next_due(now)
@@ -270,6 +271,7 @@ class PeerPool:
         self.own.update()
         if len(self._swarm.peers) > self._places.limit:
             self._places.end_excess(now)
+        self._places.end_idle(now)
         for peer in self._filter_watch.forbidden(self._swarm.peers):
             peer.link.end("forbidden by the IP filter")
         for peer in self._ban_watch.banned(self._swarm.peers, now):

@@ -7,15 +7,20 @@ Source: BEP 40; row B5.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.base.operators import operator_of
 from torrent_engine.engine.resources.connection_slots import TOO_MANY, ConnectionSlots, Evictable
 from torrent_engine.engine.swarm.context import Swarm
-from torrent_engine.engine.swarm.eviction import least_useful
+from torrent_engine.engine.swarm.eviction import by_chance, idle_s, is_active, least_useful
 from torrent_engine.engine.swarm.parked_links import ParkedLinks
-from torrent_engine.policy.peers.candidates import CandidateList, Source
+from torrent_engine.policy.peers.candidates import CandidateList
 from torrent_engine.policy.peers.replacement import Replacement
+
+IDLE_END_INTERVAL_S: Final = 60.0  # ours: a torrent loses few of those that wait to be unchoked
+
+REPLACED: Final = "another peer came in its place"
 
 
 class ConnectionPlace(Protocol):
@@ -46,11 +51,12 @@ class PoolLimits:
         """Dials of ours under way, their handshakes included."""
         self.half_open_incoming = 0
         """Connections that others began and whose handshake is not here yet."""
-        self.slots = slots.share(self._least_useful)
+        self.slots = slots.share(self._least_useful, self._least_active)
         self.adopted = ParkedLinks(self.slots) if links is None else links
         """Connections of an earlier run that wait to be served."""
         self._swarm = swarm
         self._config = swarm.shared_config.pool
+        self._next_idle_end_s = float("-inf")
         self._replacement = Replacement(self._config, candidates)
         self._half_open_incoming = slots.half_open_incoming
         self._all = slots
@@ -84,6 +90,19 @@ class PoolLimits:
             staying.remove(peer)
             peer.link.end(TOO_MANY)
 
+    def end_idle(self, now: float) -> None:
+        """End one link that carried nothing for long, while all torrents are short of them.
+
+        One a minute at most, so that who waits long for its turn mostly stays.
+        """
+        if not self._all.is_short or now < self._next_idle_end_s:
+            return
+        longest_s = self._swarm.shared_config.wire.inactivity_timeout_s
+        idle = (peer for peer in by_chance(self._swarm.peers) if idle_s(peer, now) > longest_s)
+        if (peer := least_useful(idle, now)) is not None:
+            self._next_idle_end_s = now + IDLE_END_INTERVAL_S
+            peer.link.end("idle for long, and others need the connection")
+
     def take(self) -> "DialPlace":
         """Reserve a place for a dial."""
         self.slots.take(self.half_open)
@@ -110,7 +129,7 @@ class PoolLimits:
         """Reserve a place after a handshake; return False if there is none."""
         if not replaces and not self._make_room(address):
             return False
-        self.slots.take()
+        self.slots.take_for_incoming()
         return True
 
     def half_open_ended(self) -> None:
@@ -124,18 +143,26 @@ class PoolLimits:
         self.wake()
 
     def _make_room(self, new_peer: PeerAddress) -> bool:
-        """Return whether a peer may come; one of lower priority leaves for it (BEP 40)."""
-        if self._has_some and self.slots.has_room():
+        """Return whether a peer may come; an idle one may leave for it (BEP 40)."""
+        if operator_of(new_peer.host) in self._all.crowded:
+            return False
+        if self._has_some and self.slots.has_room_for_incoming(new_peer.host):
             return True
-        by_chance = (peer for peer in self._swarm.peers if not peer.source & Source.MANUAL)
-        links = {peer.address: peer.link for peer in by_chance}
-        leaving = self._replacement.peer_to_replace(new_peer, links, self._swarm.clock())
+        now, replaceable = self._swarm.clock(), tuple(by_chance(self._swarm.peers))
+        links = {peer.address: peer.link for peer in replaceable}
+        idle = {peer.address: idle_s(peer, now) for peer in replaceable}
+        leaving = self._replacement.peer_to_replace(new_peer, idle, now)
         if leaving is not None:
-            links[leaving].end("a peer of higher priority came")
+            links[leaving].end(REPLACED)
         return leaving is not None
 
     def _least_useful(self) -> Evictable | None:
         peer = least_useful(self._swarm.peers, self._swarm.clock())
+        return None if peer is None else peer.link
+
+    def _least_active(self) -> Evictable | None:
+        now = self._swarm.clock()
+        peer = least_useful((p for p in self._swarm.peers if not is_active(p, now)), now)
         return None if peer is None else peer.link
 
 

@@ -334,5 +334,6 @@ class PeerUploads:
             if run.view is not None:
                 peer.connection.sender.send_blocks(run.requests, run.view)
         peer.uploaded_bytes += length_bytes
-        peer.upload_rate.add(length_bytes, self._torrent.clock())
+        peer.last_upload_s = self._torrent.clock()
+        peer.upload_rate.add(length_bytes, peer.last_upload_s)
         self._torrent.totals.uploaded_bytes += length_bytes

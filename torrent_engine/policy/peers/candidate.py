@@ -6,7 +6,7 @@ Source: BEP 27 (private torrents).
 import random
 from collections import Counter
 from dataclasses import dataclass
-from enum import Flag, auto
+from enum import Flag, IntEnum, auto
 from functools import cache
 from typing import Final
 
@@ -28,6 +28,8 @@ class Source(Flag):
 
 
 PRIVATE_SOURCES: Final = Source.MANUAL | Source.TRACKER | Source.INCOMING
+UNVERIFIED_SOURCES: Final = Source.DHT | Source.PEX
+"""Sources of unverified addresses (row B9)."""
 _TRUSTED: Final = Source.MANUAL | Source.LSD | Source.RESUME
 _TRACKED: Final = Source.TRACKER | Source.INCOMING
 _CLASSES: Final = 3
@@ -35,6 +37,18 @@ JITTER: Final = (
     0.5,
     1.5,
 )  # ours: of a quick retry, so that simultaneous dials do not collide again
+
+
+class Standing(IntEnum):
+    """How good the word for an address is, the best first."""
+
+    BY_USER = 0
+    BY_US = 1
+    """Of an earlier run."""
+    NAMED = 2
+    """By a tracker or by itself, or there was a connection with it."""
+    HEARSAY = 3
+    """Only strangers named it, who may name addresses without end (row B9)."""
 
 
 @dataclass(slots=True)
@@ -72,6 +86,13 @@ class Candidate:
         return self.failures * _CLASSES + self.trust
 
     @property
+    def standing(self) -> Standing:
+        """How good the word for it is."""
+        standing = standing_of(self.sources)
+        has_answered = standing is Standing.HEARSAY and self.connected_at >= 0
+        return Standing.NAMED if has_answered else standing
+
+    @property
     def is_proven(self) -> bool:
         """Whether a connection succeeded, in this or an earlier run, without a failure since."""
         known = self.connected_at >= 0 or bool(self.sources & Source.RESUME)
@@ -89,6 +110,16 @@ class Candidate:
 def trust_in(sources: Source) -> int:
     """Return the class of trust, 0 to 2, of a peer of these sources."""
     return 0 if sources & _TRUSTED else 1 if sources & _TRACKED else 2
+
+
+@cache
+def standing_of(sources: Source) -> Standing:
+    """Return how good the word of these sources is."""
+    if sources & Source.MANUAL:
+        return Standing.BY_USER
+    if sources & Source.RESUME:
+        return Standing.BY_US
+    return Standing.NAMED if sources & ~UNVERIFIED_SOURCES else Standing.HEARSAY
 
 
 def count_down(counts: Counter[str], key: str) -> None:

@@ -19,8 +19,10 @@ from torrent_engine.policy.peers.admission import Admission
 from torrent_engine.policy.peers.bans import BanList
 from torrent_engine.policy.peers.candidate import (
     PRIVATE_SOURCES,
+    UNVERIFIED_SOURCES,
     Candidate,
     Source,
+    Standing,
     count_down,
     trust_in,
 )
@@ -30,12 +32,14 @@ from torrent_engine.policy.peers.peer_priority import CanonicalPriority, is_ipv6
 
 __all__ = ["PRIVATE_SOURCES", "CandidateList", "Source"]
 
-UNVERIFIED_SOURCES: Final = Source.DHT | Source.PEX
-"""Sources of unverified addresses (row B9)."""
 RECONNECT_S: Final = 0.5  # ours: until a peer that closed all its connections accepts new ones
 IN_USE_RETRY_S: Final = 10.0  # ours: retry of an address whose operator has all its connections
 MAX_COLLISIONS: Final = 3  # ours: of simultaneous handshakes, before one counts as a failure
 NEVER: Final = float("inf")
+HEARSAY_SHARE: Final = 2  # ours: hearsay has one in so many places of a full list
+HEARSAY_IN_A_ROW: Final = 3  # ours: of four dials one is of who was not only named by strangers
+_FORGOTTEN_FOR_HEARSAY: Final = {Standing.NAMED, Standing.HEARSAY}
+_FORGOTTEN_FOR_OTHERS: Final = _FORGOTTEN_FOR_HEARSAY | {Standing.BY_US}
 PRIORITIES_PER_TURN: Final = 500  # ours: at up to 10 us each; another part follows each second
 TURN_WAIT_S: Final = 60.0  # ours: a fallback, longer than any handshake; its end is signalled
 
@@ -61,10 +65,12 @@ class CandidateList:
         self._candidates: dict[PeerAddress, Candidate] = {}
         self.of_v2: set[PeerAddress] = set()
         """Those found in the v2 swarm of a hybrid torrent, and dialled with its hash (BEP 52)."""
-        self._per_operator: Counter[str] = Counter()
+        self._of_operator: dict[str, dict[PeerAddress, None]] = {}
         self._per_source: Counter[Source] = Counter()
         self._busy_per_operator: Counter[str] = Counter()
         self._waiting = DialQueue()
+        self._hearsay_in_a_row = 0
+        """Dials of hearsay since the last one of another candidate."""
         self._held_back: dict[str, dict[PeerAddress, float]] = {}
         """Destination -> candidates waiting for the end of a handshake with it, and since when."""
         self._on_turn: Callable[[], None] = lambda: None
@@ -124,7 +130,8 @@ class CandidateList:
         Refused are: addresses that cannot be dialled, our own, banned and filtered ones, sources
         that a private torrent must not use, local ones unless ``allow_local`` (False for peers
         learned from another network), addresses over the limit of their operator, and, if the
-        list is full, any that ranks no better than the worst.
+        list is full, any that ranks no better than the worst. Hearsay makes room for better
+        sources; who was named by the user is never forgotten for another.
         """
         known = self._candidates.get(address)
         if known is not None:
@@ -135,10 +142,10 @@ class CandidateList:
         candidate = Candidate(
             address, source, trust_in(source), self._own.priority(address), source
         )
-        if not self._make_room(candidate.rank):
+        if not (self._make_room_at_operator(candidate) and self._make_room(candidate)):
             return False
         self._candidates[address] = candidate
-        self._per_operator[operator_of(address.host)] += 1
+        self._of_operator.setdefault(operator_of(address.host), {})[address] = None
         self._per_source.update(source)
         self._wait_until(candidate, now)
         return True
@@ -206,7 +213,9 @@ class CandidateList:
         :meth:`mark_connected` or :meth:`mark_failed`: until then, torrents with the same limiter
         start few dials of that destination, or none if it never answered.
         """
-        while (address := self._waiting.pop(now)) is not None:
+        is_hearsays_turn = self._hearsay_in_a_row < HEARSAY_IN_A_ROW
+        last = None if is_hearsays_turn else Standing.HEARSAY
+        while (address := self._waiting.pop(now, last=last)) is not None:
             candidate = self._candidates[address]
             if self.admission.forbids_dial(address, now):
                 self._remove(address)
@@ -375,14 +384,10 @@ class CandidateList:
     ) -> bool:
         if address in self._own:
             return True
-        count = self._per_operator[operator_of(address.host)]
-        is_crowded = count >= self._config.max_candidates_per_ip
-        if is_crowded and not may_be_shared(address.host, self._config):
-            return True
         return self.admission.refuses(address, source, now, allow_local=allow_local)
 
     def _add_source(self, candidate: Candidate, source: Source, now: float) -> None:
-        trust_before = candidate.trust
+        before = candidate.trust, candidate.standing
         self._per_source.update(source & ~candidate.sources)
         candidate.sources |= source
         candidate.trust = trust_in(candidate.sources)
@@ -392,15 +397,35 @@ class CandidateList:
             return
         if source & Source.MANUAL:  # the user wants it now
             self._wait_until(candidate, now)
-        elif candidate.trust != trust_before:
+        elif (candidate.trust, candidate.standing) != before:
             self._requeue(candidate)
 
-    def _make_room(self, rank: int) -> bool:
-        """Evict the oldest of the worst waiting peers if the list is full; False if none."""
-        if len(self._candidates) < self._config.max_candidates:
+    def _make_room_at_operator(self, new: Candidate) -> bool:
+        """Evict the worst of an operator with all its ports; False if it is none worse."""
+        host = new.address.host
+        known = self._of_operator.get(operator_of(host), ())
+        if len(known) < self._config.max_candidates_per_ip or may_be_shared(host, self._config):
             return True
-        worst = self._waiting.worst()
-        if worst is None or worst[0] <= rank:
+        waiting = (each for each in map(self._candidates.__getitem__, known) if not each.busy)
+        worst = max(waiting, key=lambda each: (each.standing, each.rank), default=None)
+        if worst is None or worst.standing <= new.standing:
+            return False
+        self._remove(worst.address)
+        return True
+
+    def _make_room(self, new: Candidate) -> bool:
+        """Evict the oldest of the worst waiting peers if the list is full; False if none."""
+        most = self._config.max_candidates
+        if len(self._candidates) < most:
+            return True
+        if self._waiting.count_of(Standing.HEARSAY) * HEARSAY_SHARE >= most:
+            kinds = {Standing.HEARSAY}
+        elif new.standing is Standing.HEARSAY:
+            kinds = _FORGOTTEN_FOR_HEARSAY
+        else:
+            kinds = _FORGOTTEN_FOR_OTHERS
+        worst = self._waiting.worst(kinds)
+        if worst is None or worst[0] <= new.rank:
             return False
         self._remove(worst[1])
         return True
@@ -444,7 +469,8 @@ class CandidateList:
         candidate.due = due
         if (candidate.is_seed and not self._is_wanting) or candidate.address in self._own:
             due = NEVER
-        self._waiting.put(candidate.address, candidate.rank, candidate.priority, due)
+        rank, priority, kind = candidate.rank, candidate.priority, candidate.standing
+        self._waiting.put(candidate.address, rank, priority, due, kind=kind)
 
     def _requeue(self, candidate: Candidate) -> None:
         """Queue a waiting candidate again by its current rank."""
@@ -458,6 +484,8 @@ class CandidateList:
             self._busy_per_operator[operator_of(candidate.address.host)] += 1
 
     def _begin_dialling(self, candidate: Candidate, now: float) -> None:
+        is_hearsay = candidate.standing is Standing.HEARSAY
+        self._hearsay_in_a_row = self._hearsay_in_a_row + 1 if is_hearsay else 0
         candidate.dial = self._limiter.begin(self._destination(candidate.address), now)
         self._set_busy(candidate)
 
@@ -478,5 +506,11 @@ class CandidateList:
             self._outdated.pop(address, None)
             self._waiting.discard(address)
             self._per_source.subtract(candidate.sources)
-            count_down(self._per_operator, operator_of(address.host))
+            self._forget_at_operator(address)
             self._end_busy(candidate)
+
+    def _forget_at_operator(self, address: PeerAddress) -> None:
+        operator = operator_of(address.host)
+        del self._of_operator[operator][address]
+        if not self._of_operator[operator]:
+            del self._of_operator[operator]
