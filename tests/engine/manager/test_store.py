@@ -208,6 +208,8 @@ async def test_a_removal_that_the_database_refused_is_tried_again_soon(
         with anyio.fail_after(30):
             while await load_sessions(many.shared.store):  # noqa: ASYNC110 - no event tells
                 await anyio.sleep(0.01)
+    async with manager(tmp_path) as many:
+        assert not many.sessions
 
 
 async def test_what_is_added_again_before_its_removal_was_made_stays(
