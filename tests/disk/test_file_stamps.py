@@ -26,7 +26,9 @@ from torrent_engine.disk.file_stamps import (
 )
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.stamps import FileLooks, FileStamps
+from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.resume import keeper as resume
+from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.disk.resume.start_plan import StartPlan
 from torrent_engine.disk.state.store import StateStore
 
@@ -170,44 +172,53 @@ async def test_f3_a_clean_stop_does_not_hide_a_file_that_changed_before(
     assert plan.to_check == [3, 4]
 
 
+async def save_first_piece(storage: StorageManager, keeper: ResumeKeeper) -> None:
+    put_piece(storage, METAINFO, PAYLOAD, 0)
+    keeper.piece_written(0)
+    await keeper.flush()
+
+
 def edit_piece(path: Path, offset_bytes: int) -> None:
     with path.open("r+b") as file:
         file.seek(offset_bytes)
         file.write(bytes(16 * 1024))
 
 
-@pytest.mark.parametrize("what", ["a piece", "blocks", "a resumed file", "a preallocated file"])
+@pytest.mark.parametrize("is_whole", [True, False])
 async def test_f3_an_edit_before_our_own_write_is_noticed(
-    store: StateStore, tmp_path: Path, what: str
+    store: StateStore, tmp_path: Path, is_whole: bool
 ) -> None:
     """Our write changes the times of the file, too: afterwards nothing tells of the edit."""
-    config = replace(CONFIG, preallocate=what == "a preallocated file")
-    path = tmp_path / "save/payload/a"
+    async with kept(METAINFO, tmp_path / "save", store) as (storage, keeper):
+        await keeper.plan()
+        await save_first_piece(storage, keeper)
+        edit_piece(tmp_path / "save/payload/a", 0)
+        put_piece(storage, METAINFO, PAYLOAD, 1)
+        if is_whole:
+            keeper.piece_written(1)
+        else:
+            keeper.partial_written(1, 1)
+        await keeper.commit()
+        assert storage.stamps.take_doubts() == {0}
+    assert 0 in (await plan_again(store, tmp_path / "save")).to_check
+
+
+@pytest.mark.parametrize("preallocate", [False, True])
+async def test_f3_an_edit_before_the_first_write_of_a_run_is_noticed(
+    store: StateStore, tmp_path: Path, preallocate: bool
+) -> None:
+    config = replace(CONFIG, preallocate=preallocate)
     async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
         await keeper.plan()
-        put_piece(storage, METAINFO, PAYLOAD, 0)
-        keeper.piece_written(0)
-        await keeper.flush()
-        if what in {"a piece", "blocks"}:
-            edit_piece(path, 0)
-            put_piece(storage, METAINFO, PAYLOAD, 1)
-            if what == "a piece":
-                keeper.piece_written(1)
-            else:
-                keeper.partial_written(1, 1)
-            await keeper.commit()
-            assert storage.stamps.take_doubts() == {0}
-    if what not in {"a piece", "blocks"}:
-        async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
-            await keeper.plan()
-            edit_piece(path, 0)
-            put_piece(storage, METAINFO, PAYLOAD, 1)
-            keeper.piece_written(1)
-            await keeper.close()
-            assert storage.stamps.take_doubts() == {0}
-    plan = await plan_again(store, tmp_path / "save")
-    assert not plan.verified.has(0)
-    assert 0 in plan.to_check
+        await save_first_piece(storage, keeper)
+    async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
+        await keeper.plan()
+        edit_piece(tmp_path / "save/payload/a", 0)
+        put_piece(storage, METAINFO, PAYLOAD, 1)
+        keeper.piece_written(1)
+        await keeper.close()
+        assert storage.stamps.take_doubts() == {0}
+    assert 0 in (await plan_again(store, tmp_path / "save")).to_check
 
 
 async def test_f3_blocks_of_a_begun_piece_leave_the_file_its_stamp(
@@ -215,9 +226,7 @@ async def test_f3_blocks_of_a_begun_piece_leave_the_file_its_stamp(
 ) -> None:
     async with kept(METAINFO, tmp_path / "save", store) as (storage, keeper):
         await keeper.plan()
-        put_piece(storage, METAINFO, PAYLOAD, 0)
-        keeper.piece_written(0)
-        await keeper.flush()
+        await save_first_piece(storage, keeper)
         put_piece(storage, METAINFO, PAYLOAD, 1)
         keeper.partial_written(1, 1)
         await keeper.commit()
@@ -234,8 +243,7 @@ async def test_f4_a_file_that_gets_its_length_is_no_change_by_somebody_else(
     config = replace(CONFIG, preallocate=True)
     async with kept(METAINFO, tmp_path / "save", store, config=config) as (storage, keeper):
         await keeper.plan()
-        put_piece(storage, METAINFO, PAYLOAD, 0)
-        keeper.piece_written(0)
+        await save_first_piece(storage, keeper)
         await keeper.close()
     real = os.posix_fallocate
     looks = []
@@ -262,9 +270,7 @@ async def test_f2_an_error_of_a_write_that_only_closing_tells_fails_the_next_syn
     """As of network file systems; whoever closes the file is not who wrote to it."""
     async with kept(METAINFO, tmp_path / "save", store) as (storage, keeper):
         await keeper.plan()
-        put_piece(storage, METAINFO, PAYLOAD, 0)
-        keeper.piece_written(0)
-        await keeper.flush()
+        await save_first_piece(storage, keeper)
         put_piece(storage, METAINFO, PAYLOAD, 1)
         keeper.piece_written(1)
         await keeper.commit()

@@ -114,6 +114,12 @@ class ShortWrites:
         return self._write(descriptor, data[:room])
 
 
+def opened(path: Path) -> WriteJournal:
+    journal = WriteJournal(path)
+    journal.open()
+    return journal
+
+
 def reopened_files(path: Path) -> tuple[set[int], Mapping[int, int]]:
     journal = WriteJournal(path)
     found = (journal.open(), journal.files().inodes)
@@ -125,8 +131,7 @@ def reopened_files(path: Path) -> tuple[set[int], Mapping[int, int]]:
 def test_f1_what_a_short_write_left_out_is_written_with_the_next_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None
 ) -> None:
-    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
-    journal.open()
+    writes, journal = ShortWrites(monkeypatch), opened(tmp_path / "j")
     journal.note([1])
     writes.next = [room]
     journal.note([2, 3, 4])
@@ -146,8 +151,7 @@ def test_f1_what_a_short_write_left_out_is_written_with_the_next_note(
 def test_f1_a_file_that_a_short_write_left_out_is_written_with_the_next_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None
 ) -> None:
-    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
-    journal.open()
+    writes, journal = ShortWrites(monkeypatch), opened(tmp_path / "j")
     journal.note([1])
     writes.next = [room]
     journal.note_file(3, 33)
@@ -164,8 +168,7 @@ def test_f1_a_file_that_a_short_write_left_out_is_written_with_the_next_note(
 def test_f1_a_short_write_as_entries_are_settled_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None, again: list[int | None]
 ) -> None:
-    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
-    journal.open()
+    writes, journal = ShortWrites(monkeypatch), opened(tmp_path / "j")
     journal.note([1, 2, 3])
     journal.note_file(3, 33)
     writes.next = [room, *again]
@@ -180,8 +183,7 @@ def test_f1_a_short_write_as_entries_are_settled_loses_none(
 def test_f1_what_could_not_be_written_is_tried_again_at_the_end_but_not_what_is_settled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes, journal = ShortWrites(monkeypatch), WriteJournal(tmp_path / "j")
-    journal.open()
+    writes, journal = ShortWrites(monkeypatch), opened(tmp_path / "j")
     writes.next = [None] * 4
     journal.note([1, 2])
     journal.note_file(3, 33)

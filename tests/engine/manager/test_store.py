@@ -175,7 +175,9 @@ async def test_a_torrent_that_changed_and_was_removed_leaves_nobody_awake(
 
 
 async def remove_in_vain(many: TorrentManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove a torrent while the database refuses that."""
+    """Add a torrent, and remove it while the database refuses that."""
+    await many.add_torrent(FIRST)
+    await many.flush()
     with monkeypatch.context() as patched:
         patched.setattr(StateStore, "remove", _refuse)
         patched.setattr(manager_store, "remove_sessions", _refuse)
@@ -189,8 +191,6 @@ async def test_f4_a_removal_that_the_database_refused_is_made_when_the_manager_c
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with manager(tmp_path) as many:
-        await many.add_torrent(FIRST)
-        await many.flush()
         await remove_in_vain(many, monkeypatch)
     async with manager(tmp_path) as many:
         assert many.sessions == ()
@@ -202,8 +202,6 @@ async def test_a_removal_that_the_database_refused_is_tried_again_soon(
     monkeypatch.setattr(manager_store, "GATHER_S", 0.0)
     monkeypatch.setattr(manager_store, "RETRY_S", 0.0)
     async with manager(tmp_path) as many:
-        await many.add_torrent(FIRST)
-        await many.flush()
         await remove_in_vain(many, monkeypatch)
         with anyio.fail_after(30):
             while await load_sessions(many.shared.store):  # noqa: ASYNC110 - no event tells
@@ -216,8 +214,6 @@ async def test_what_is_added_again_before_its_removal_was_made_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with manager(tmp_path) as many:
-        await many.add_torrent(FIRST)
-        await many.flush()
         await remove_in_vain(many, monkeypatch)
         await many.add_torrent(FIRST, priority=4)
     async with manager(tmp_path) as many:

@@ -58,6 +58,11 @@ def test_f11_blocks_of_a_banned_peer_are_not_looked_for_at_each_peer() -> None:
     assert torrent.picker.partials[PIECES - 1].request_count(0) == OTHERS
 
 
+def drop_all(manager: DownloadManager) -> None:
+    while manager.banned.drop_some():
+        pass
+
+
 def test_f11_what_a_banned_peer_sent_of_many_pieces_is_dropped_in_turns(monkeypatch: Any) -> None:
     few_a_turn(monkeypatch, 2)
     manager, torrent, liar, _ = manager_of_liar()
@@ -85,8 +90,7 @@ def test_b6_a_piece_that_gets_whole_before_its_turn_loses_what_a_banned_peer_sen
     for number in range(BLOCKS - 1):
         send(manager, honest, (0, number * BLOCK_BYTES, BLOCK_BYTES))
     assert [set(each.senders) for each in torrent.finished] == [{honest.identity}]
-    while manager.banned.drop_some():
-        pass
+    drop_all(manager)
     assert torrent.totals.failed_bytes == PIECES * (BLOCKS - 1) * BLOCK_BYTES
 
 
@@ -99,8 +103,7 @@ def test_b6_blocks_of_a_banned_peer_are_not_written_ahead_before_their_turn(
     torrent.shared_config.disk = SimpleNamespace(partial_memory_bytes=0)
     manager.count_held(1)
     assert torrent.kept_back == [set(range(PIECES - 1))]
-    while manager.banned.drop_some():
-        pass
+    drop_all(manager)
     manager.count_held(1)
     assert torrent.kept_back[1:] == [set()]
 
@@ -115,8 +118,7 @@ def test_b6_a_piece_that_was_begun_anew_before_its_turn_keeps_what_came_since(
     manager._restart([0])
     for block in manager.pick(honest, 1, BLOCKS - 1):
         send(manager, honest, block)
-    while manager.banned.drop_some():
-        pass
+    drop_all(manager)
     assert torrent.picker.partials[0].left == 1
 
 

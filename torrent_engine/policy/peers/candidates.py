@@ -183,8 +183,8 @@ class CandidateList:
         """Set our external address in one family, from which BEP 40 priorities are computed.
 
         A candidate at that address is kept, and dialled once another takes its place: peers may lie
-        about it. Each call computes a part of the priorities anew, so
-        that call it again with the same address, such as once a second.
+        about it. Each call computes a part of the priorities anew: call it again with the same
+        address, such as once a second.
         """
         if address not in self._own:
             before = self._own.set_address(address)
