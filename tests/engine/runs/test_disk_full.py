@@ -289,6 +289,50 @@ async def test_f1_recheck_while_full_hashes_and_fails_again(tmp_path: Path, disk
         assert await reach(session, State.ERROR) is State.ERROR
 
 
+async def test_f1_what_waits_for_room_can_be_paused_and_does_not_go_on_by_itself(
+    tmp_path: Path, disk: Path
+) -> None:
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        leeching(disk, address, retry_s=0.05) as (session, _, events),
+    ):
+        await becomes(session, State.ERROR)
+        assert session.can_pause
+        await session.pause()
+        assert (state_of(session), session.error) == (State.PAUSED, None)
+        await until(lambda: not session.peers())
+        (disk / "filler").unlink()
+        await anyio.sleep(0.5)  # ten times as long as it waits before it looks for room
+        assert state_of(session) is State.PAUSED
+        await session.resume()
+        await reach(session, State.SEEDING)
+    assert kinds(events).count("session.paused") == 1
+    assert content(METAINFO, disk / "out") == PAYLOAD
+
+
+async def test_f1_what_waits_for_room_at_its_start_and_is_paused_is_checked_and_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = StorageManager.open
+    is_full = True
+
+    async def fails(storage: StorageManager, **options: Any) -> None:
+        if is_full:
+            raise DiskFullError(tmp_path, "full")
+        await opened(storage, **options)
+
+    monkeypatch.setattr(StorageManager, "open", fails)
+    async with leeching(tmp_path, retry_s=0.05) as (session, _, _events):
+        await becomes(session, State.ERROR)
+        await session.pause()
+        assert state_of(session) is State.PAUSED
+        await becomes(session, State.ERROR)  # its files are opened all the same
+        is_full = False
+        await becomes(session, State.PAUSED)
+        await session.resume()
+        await reach(session, State.DOWNLOADING)
+
+
 async def test_f1_no_room_at_a_sync_drops_what_was_written_since_and_hashes_it(
     tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,17 @@ async def test_stopping_twice_at_once_is_harmless(tmp_path: Path) -> None:
     assert kinds(events).count("session.stopped") == 1
 
 
+async def test_a_recheck_during_the_stop_follows_it(tmp_path: Path) -> None:
+    async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (session, _):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.stop)
+            await until(lambda: session._core.stop_wanted is not None)
+            assert state_of(session) is State.SEEDING
+            await session.recheck()
+        assert state_of(session) is State.CHECKING
+        assert await reach(session, State.SEEDING) is State.SEEDING
+
+
 async def test_a_closed_session_does_not_start_again(tmp_path: Path) -> None:
     async with resources(tmp_path) as shared:
         session = await Session.create(METAINFO, shared, save_path=tmp_path / "out")

@@ -30,7 +30,7 @@ class ManagerActions:
     async def pause(self, info_hash: InfoHash) -> None:
         """Let no payload move until :meth:`start`; a stopped or failed torrent stays as it is."""
         session = self._opened.session(info_hash)
-        if not session.is_paused_by_user and session.state not in {State.STOPPED, State.ERROR}:
+        if session.can_pause:
             await session.pause()
 
     async def stop(self, info_hash: InfoHash) -> None:

@@ -348,7 +348,7 @@ class TorrentManager:
     async def pause_all(self) -> None:
         """Pause every torrent that can be paused."""
         for session in self.sessions:
-            if not session.is_paused_by_user and session.state not in {State.STOPPED, State.ERROR}:
+            if session.can_pause:
                 await session.pause()
 
     async def resume_all(self) -> None:

@@ -256,6 +256,8 @@ class Lifecycle:
     async def pause(self) -> None:
         """Let no payload move until :meth:`resume`; peers are disconnected."""
         core = self._core
+        if core.waits_for_room:
+            core.room.retry()  # leaves ERROR; paused before anything is written
         if not (core.is_held and core.state is State.PAUSED):
             self._pause()
         core.is_paused_by_user, core.is_forced = True, False
@@ -343,6 +345,8 @@ class Lifecycle:
     async def recheck(self, *, while_paused: bool = False) -> None:
         """Hash all data again; see :meth:`Session.recheck`."""
         core = self._core
+        if core.stop_wanted is not None:
+            await core.ended.wait()  # its last announce may take seconds
         if core.ended.is_set():
             await self._begin(Signal.RECHECK, trust=False)
             return

@@ -271,6 +271,11 @@ class Session:
         return self._core.is_paused_by_user
 
     @property
+    def can_pause(self) -> bool:
+        """Whether :meth:`pause` would pause it: it is neither paused nor at an end."""
+        return self._core.can_pause
+
+    @property
     def is_moving(self) -> bool:
         """Whether its files are being moved or renamed."""
         return self._relocation.is_moving
@@ -380,7 +385,11 @@ class Session:
         self._lifecycle.set_forced(is_forced=is_forced)
 
     async def pause(self) -> None:
-        """Let no payload move until :meth:`resume`; peers are disconnected."""
+        """Let no payload move until :meth:`resume`; peers are disconnected.
+
+        That is possible while it waits for room on a full disk, too. Raises StateTransitionError
+        if it is stopped, or in state ERROR for another reason.
+        """
         await self._lifecycle.pause()
 
     async def resume(self) -> None:
@@ -394,8 +403,9 @@ class Session:
     async def recheck(self, *, while_paused: bool = False) -> None:
         """Hash all the data that is there again; does not trust the resume data.
 
-        A Session that does not run is started by this. One that is paused, or queued, is checked
-        when it is resumed; with ``while_paused`` it is checked now, and then paused again.
+        A Session that does not run is started by this, one that is being stopped when it has
+        ended. One that is paused, or queued, is checked when it is resumed; with ``while_paused``
+        it is checked now, and then paused again.
         """
         await self._lifecycle.recheck(while_paused=while_paused)
 
