@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.feeds import URL, originator, version
 from tests.support.signers import END, NOW_S, make_certificate, rsa_key, signing_key
-from torrent_engine.base.errors import ConfigError, SignatureError
+from torrent_engine.base.errors import ConfigError, MetainfoError, SignatureError
 from torrent_engine.codec.bencode import decode, encode
 from torrent_engine.codec.feed import check_update, feed_request
 from torrent_engine.codec.metainfo import Metainfo
@@ -41,6 +41,13 @@ def test_bep39_parameters_of_the_url_stay_and_its_fragment_does_not() -> None:
 def test_bep39_what_is_no_url_is_no_feed(url: object) -> None:
     metainfo = with_info(**{"update-url": url})
     assert (metainfo.update_url, asked(metainfo)) == (None, None)
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://a]b/", "http://\u2100.example/"])
+def test_bep39_a_malformed_url_is_an_error(url: str) -> None:
+    metainfo = with_info(**{"update-url": url.encode()})
+    with pytest.raises(MetainfoError, match="URL of the feed is malformed"):
+        asked(metainfo)
 
 
 @pytest.mark.parametrize("value", [7, b"", b"x" * 20_000, [b"x"]])

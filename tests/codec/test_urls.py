@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from torrent_engine.codec._sources import clean_tiers, parse_web_urls
 from torrent_engine.codec.magnet import Magnet
-from torrent_engine.codec.urls import ascii_host, quote_path, quote_query, url_text
+from torrent_engine.codec.urls import ascii_host, host_of, quote_path, quote_query, url_text
 
 TEXTS = {
     "plain": (b"http://h/a%20b", "http://h/a%20b"),
@@ -72,10 +72,37 @@ def test_rfc3490_a_host_is_told_as_dns_wants_it(host: str, name: str) -> None:
     assert ascii_host(host) == name
 
 
-@pytest.mark.parametrize("host", ["a b.example", "ü b.example", "ü\u3000b", "a\x7f", "ü" * 80])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a b.example",
+        "ü b.example",
+        "ü\u3000b",
+        "a\x7f",
+        "ü" * 80,
+        ".example",
+        "a..example",
+        "a.example..",
+        ".",
+        "a" * 64 + ".example",
+    ],
+)
 def test_rfc3490_a_host_that_cannot_be_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         ascii_host(host)
+
+
+@pytest.mark.parametrize("host", ["", "a.example.", "a" * 63, "::ffff:1.2.3.4", "fe80::1%eth0.1"])
+def test_rfc1035_other_hosts_stay_as_they_are(host: str) -> None:
+    assert ascii_host(host) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [("http://A.Example:1/x", "a.example"), ("udp://[::1]:2", "::1"), ("http://[", ""), ("x", "")],
+)
+def test_the_host_of_a_url_is_told_or_there_is_none(url: str, host: str) -> None:
+    assert host_of(url) == host
 
 
 @given(st.text())

@@ -8,7 +8,7 @@ Source: BEP 39; BEP 35 (signatures).
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from torrent_engine.base.errors import SignatureError
+from torrent_engine.base.errors import MetainfoError, SignatureError
 from torrent_engine.codec.certificates import Certificate
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.signatures import CheckedSignature, check_signatures
@@ -26,7 +26,7 @@ def feed_request(metainfo: Metainfo, *, now_s: float) -> str | None:
 
     That of the originator's signature counts more than that of the torrent. The info-hash is added
     as a parameter, in hexadecimal: that of v1 if there is one. ``now_s`` is the time in seconds
-    since 1970.
+    since 1970. Raises MetainfoError for a malformed URL.
     """
     url = metainfo.update_url
     if metainfo.originator is not None and metainfo.signatures:
@@ -39,7 +39,10 @@ def feed_request(metainfo: Metainfo, *, now_s: float) -> str | None:
     if url is None:
         return None
     info_hash = metainfo.info_hash_v1 or metainfo.info_hash_v2 or metainfo.info_hash
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise MetainfoError(f"the URL of the feed is malformed: {error}") from error
     query = f"{parts.query}&" if parts.query else ""
     return urlunsplit(parts._replace(query=f"{query}{_PARAMETER}={info_hash.hex()}", fragment=""))
 

@@ -104,7 +104,10 @@ def shown(source: str) -> str:
         return _shown_magnet(source)
     if not source.lower().startswith(_WITH_SECRETS):
         return source
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return f"{source.partition('://')[0]}://***"
     path = "/".join("***" if _SECRET.search(part) else part for part in parts.path.split("/"))
     query = "?***" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}"

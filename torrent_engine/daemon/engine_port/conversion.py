@@ -2,9 +2,9 @@
 
 import os
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from torrent_engine.base.config import SessionConfig
+from torrent_engine.codec.urls import host_of
 from torrent_engine.daemon.engine_port.facts import (
     AboutFacts,
     EngineState,
@@ -179,7 +179,7 @@ def tracker_view(session: Session) -> TrackerView:
     best = min(statuses, key=lambda each: _BY_USEFULNESS.index(each.state))
     problem = session.problem if session.error is None else None
     message = best.message if problem is None else problem.message
-    host = urlsplit(best.url).hostname or ""
+    host = host_of(best.url)
     return TrackerView(
         TrackerSummary(host, best.state, message, _error_kind(problem)),
         max((each.seeds for each in statuses if each.seeds is not None), default=None),

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from torrent_engine.base.config import SeedingConfig
 from torrent_engine.base.errors import ClosedError, UnknownTorrentError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.urls import host_of
 from torrent_engine.daemon.engine_port.facts import EngineState, SeedRules
 from torrent_engine.daemon.jobs.hook_facts import HookTorrent
 from torrent_engine.daemon.state.daemon_state import DaemonState
@@ -115,7 +115,7 @@ def hook_torrent(row: StateRow) -> HookTorrent:
     """Return what hooks are told of a row; of trackers only the hosts."""
     settings = row.settings
     urls = (url for tier in settings.trackers for url in tier)
-    hosts = dict.fromkeys(urlsplit(url).hostname or "" for url in urls)
+    hosts = dict.fromkeys(map(host_of, urls))
     return HookTorrent(
         hash=row.hash,
         name=row.name,

@@ -8,9 +8,9 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from torrent_engine.base.errors import ClosedError, UnknownTorrentError
+from torrent_engine.codec.urls import host_of
 from torrent_engine.daemon.engine_port.facts import ErrorKind, FactGroup
 from torrent_engine.daemon.engine_port.port import TorrentReading
 from torrent_engine.daemon.qbittorrent.numbers import in_qt_style
@@ -130,14 +130,7 @@ def tracker_url(row: StateRow) -> str:
     if summary.state != "working":
         return ""
     urls = [url for tier in row.settings.trackers for url in tier]
-    return next((url for url in urls if _host_of(url) == summary.host), "")
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    return next((url for url in urls if host_of(url) == summary.host), "")
 
 
 def next_announce_s(row: StateRow, source: FieldSource) -> int:

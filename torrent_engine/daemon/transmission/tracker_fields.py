@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from torrent_engine.base.errors import TorrentEngineError
+from torrent_engine.codec.urls import host_of
 from torrent_engine.daemon.engine_port.facts import TrackerFacts, TrackerRequestFacts
 from torrent_engine.daemon.transmission.dialect import Dialect
 from torrent_engine.daemon.transmission.names import TORRENT
@@ -25,7 +26,7 @@ def tracker_list(tiers: Sequence[Sequence[str]]) -> str:
     return "\n\n".join("\n".join(tier) for tier in tiers)
 
 
-def host_of(url: str) -> str:
+def place_of(url: str) -> str:
     """Return host and port of a tracker; "" if the URL is none."""
     try:
         parts = urlsplit(url)
@@ -39,10 +40,7 @@ def host_of(url: str) -> str:
 
 def sitename_of(url: str) -> str:
     """Return the name of a tracker's site without its top-level domain, such as "ubuntu"."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    host = host_of(url)
     labels = host.split(".")
     if len(labels) < 2 or ":" in host or labels[-1].isdigit():
         return host
@@ -75,7 +73,7 @@ def tracker_stats_object(
     """Return an element of ``tracker_stats``; ``is_active``: the torrent runs."""
     values = {
         **tracker_object(facts),
-        "host": host_of(facts.url),
+        "host": place_of(facts.url),
         "is_backup": facts.is_backup,
         **_announces(facts, is_active=is_active),
         **_scrapes(facts, is_active=is_active),

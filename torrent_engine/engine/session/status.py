@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from torrent_engine.base.errors import (
     MissingFilesError,
@@ -10,6 +9,7 @@ from torrent_engine.base.errors import (
     StorageError,
     TorrentEngineError,
 )
+from torrent_engine.codec.urls import host_of
 from torrent_engine.engine.discovery.tracker_coordinator import idle_tracker
 from torrent_engine.engine.dormancy.snapshot import (
     TorrentSnapshot,
@@ -126,7 +126,7 @@ class Status:
         core = self._core
         named = core.named_tiers if core.facts is not None or core.magnet is not None else ()
         urls = (redact_url(url) for tier in core.edits.tiers_of(named) for url in tier)
-        hosts = (urlsplit(url).hostname for url in urls)
+        hosts = map(host_of, urls)
         return tuple(dict.fromkeys(host for host in hosts if host))
 
     @property
