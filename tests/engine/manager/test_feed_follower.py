@@ -151,7 +151,7 @@ async def test_bep39_feeds_are_asked_at_intervals_with_what_they_said(tmp_path: 
         assert [known for _, known in feed.asked] == [NO_VALIDATORS, tag]
 
 
-@pytest.mark.parametrize("error", [HttpError("no"), SignatureError("no")])
+@pytest.mark.parametrize("error", [HttpError("no"), SignatureError("no"), ValueError("a bug")])
 async def test_bep39_a_feed_that_fails_is_asked_ever_later(
     tmp_path: Path, error: Exception
 ) -> None:
@@ -202,6 +202,44 @@ async def test_a_torrent_that_is_removed_while_its_feed_is_asked_is_not_replaced
 
         await FeedFollower(CONFIG, many._replacing, ask, clock=lambda: 0.0).ask_due()
         assert many.sessions == ()
+
+
+async def test_bep39_a_version_that_came_during_a_pause_is_asked_for_again(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        old = await many.add_torrent(signed_version(1))
+        await until(lambda: old.state is State.DOWNLOADING)
+        asked: list[FeedValidators] = []
+
+        async def ask(_metainfo: Metainfo, known: FeedValidators) -> FeedAnswer:
+            asked.append(known)
+            if len(asked) == 1:
+                await old.pause()
+            return FeedAnswer(signed_version(2), FeedValidators('"new"'))
+
+        now = iter([0.0] * 9)
+        follower = FeedFollower(
+            replace(CONFIG, interval_s=0.0), many._replacing, ask, clock=lambda: next(now)
+        )
+        await follower.ask_due()
+        assert many.sessions == (old,)
+        await old.resume()
+        await follower.ask_due()
+        assert asked == [NO_VALIDATORS, NO_VALIDATORS]
+        assert signed_version(2).info_hash in {each.info_hash for each in many.sessions}
+
+
+async def test_bep39_what_a_feed_said_is_not_told_it_after_a_failure(tmp_path: Path) -> None:
+    async with manager(tmp_path) as many:
+        feed = FakeFeed(FeedAnswer(None, FeedValidators('"odd"')))
+        follower = feed.follower(many)
+        session = await many.add_torrent(signed_version(1))
+        await until(lambda: session.state is State.DOWNLOADING)
+        await follower.ask_due()
+        for answer in (HttpError("no"), FeedAnswer(None)):
+            feed.now += CONFIG.interval_s
+            feed.answer = answer
+            await follower.ask_due()
+        assert [known.etag for _, known in feed.asked] == ["", '"odd"', ""]
 
 
 async def test_files_of_the_user_are_not_overwritten_by_what_a_feed_has(tmp_path: Path) -> None:

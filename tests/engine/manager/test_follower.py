@@ -1,7 +1,7 @@
 """Torrents that follow a public key (BEP 46): newer versions replace them, in the same folder."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.mutable_link import MutableKey
 from torrent_engine.engine.manager.followed_key import FOLLOWED_KEY, FollowedKey
 from torrent_engine.engine.manager.follower import MutableTorrentFollower
-from torrent_engine.engine.manager.replacing import Replacing, ReplacingHost
+from torrent_engine.engine.manager.replacing import Replacing, ReplacingHost, keep
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -55,10 +55,14 @@ class FakeDht:
     stored: list[MutableTorrent] = field(default_factory=list)
     is_down: bool = False
     lookups: int = 0
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    """Done while a key is looked up."""
 
     async def find(self, key: MutableKey) -> FoundTorrent | None:
         assert key == KEY
         self.lookups += 1
+        if self.meanwhile is not None:
+            await self.meanwhile()
         if self.is_down:
             raise NetworkError("no node of the DHT answered in time")
         return None if self.newest is None else FoundTorrent(self.newest, self.copies)
@@ -248,6 +252,49 @@ async def test_files_of_the_user_are_not_overwritten_by_a_newer_version(tmp_path
         assert not new.config.overwrite
         await until(lambda: new.state is State.ERROR, timeout_s=PATIENCE_S)
         assert mine.read_bytes() == b"my own notes"
+
+
+async def test_what_lies_in_the_place_of_a_file_that_was_skipped_stays_the_users(
+    tmp_path: Path,
+) -> None:
+    async with seeds(tmp_path) as peers, manager(tmp_path) as many:
+        mine = tmp_path / "files" / OLD.name / "page"
+        mine.parent.mkdir(parents=True)
+        mine.write_bytes(b"my own page")
+        dht = FakeDht()
+        skipped = [file.path[-1] for file in OLD.files].index("page")
+        old = await many.add_torrent(OLD, config=SessionConfig(peers=peers))
+        await old.set_file_priorities({skipped: 0})
+        keep(old, FollowedKey(KEY, 0))
+        await finish(old)
+        dht.publish(NEW, 1)
+        new = await update(many, follower_of(many, dht))
+        await finish(new)
+        assert mine.read_bytes() == b"my own page"
+        assert [file.priority for file in new.files() if file.path.name == "page"] == [0]
+
+
+@pytest.mark.parametrize("how", ["stop", "pause", "remove"])
+async def test_bep46_what_its_user_ends_while_it_is_looked_up_is_not_replaced(
+    tmp_path: Path, how: str
+) -> None:
+    async with manager(tmp_path) as many:
+        dht = FakeDht()
+        old = await many.add_torrent(OLD, config=SessionConfig())
+        keep(old, FollowedKey(KEY, 0))
+        await until(lambda: old.state is State.DOWNLOADING)
+        dht.publish(NEW, 1)
+
+        async def end() -> None:
+            if how == "remove":
+                await many.remove_torrent(old.info_hash)
+            else:
+                await getattr(old, how)()
+
+        dht.meanwhile = end
+        await follower_of(many, dht).look_up()
+        assert dht.lookups == 1
+        assert many.sessions == (() if how == "remove" else (old,))
 
 
 async def test_bep46_a_restart_in_between_goes_on_with_the_newer_version(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Newer versions that cannot begin: each waits by itself, and ends nothing else."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from torrent_engine.base.errors import SessionError
+from torrent_engine.base.errors import SessionError, StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.engine.manager.followed_feed import FollowedFeed
 from torrent_engine.engine.manager.replacing import Replacing
@@ -33,7 +34,7 @@ class Newer:
         self._fault = fault
 
     def files(self) -> list[Any]:
-        return [SimpleNamespace(path=Path("file"))]
+        return [SimpleNamespace(index=0, path=Path("file"), priority=4)]
 
     async def start_download(self, *, overwrite: bool) -> None:
         if self._fault is not None:
@@ -42,6 +43,25 @@ class Newer:
 
     def set_user_data(self, user_data: Mapping[str, str]) -> None:
         self.user_data = user_data
+
+
+class Older:
+    """The version before it, which runs; its admin is itself."""
+
+    info_hash = OLD
+    state = State.SEEDING
+    is_paused_by_user = False
+    save_path = Path("/mnt")
+    files = list
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.admin = self
+        self._fault = fault
+
+    async def own_files(self) -> set[Path]:
+        if self._fault is not None:
+            raise self._fault
+        return set()
 
 
 class Host:
@@ -72,16 +92,41 @@ async def test_one_that_cannot_begin_holds_up_no_other(fault: Exception) -> None
 async def test_what_cannot_be_looked_at_is_not_overwritten(
     monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    exists = Path.exists
+    exists = os.path.lexists
 
     def look(path: Path) -> bool:
         if path == Newer.save_path / "file":
             raise fault
         return exists(path)
 
-    monkeypatch.setattr(Path, "exists", look)
-    config = SimpleNamespace(overwrite=False)
-    old = SimpleNamespace(config=config, save_path=Path("/mnt"), files=list)
+    monkeypatch.setattr("os.path.lexists", look)
     newer = Newer()
-    await replacing(newer, old=old).advance()
+    await replacing(newer, old=Older()).advance()
     assert newer.begun == [False]
+
+
+async def test_what_may_be_anothers_is_not_overwritten() -> None:
+    first, second = Newer(), Newer()
+    await replacing(first, old=Older(StorageError("/mnt", "gone"))).advance()
+    await replacing(second, old=Older()).advance()
+    assert (first.begun, second.begun) == ([False], [True])
+
+
+@pytest.mark.parametrize(
+    ("state", "is_paused"), [(State.STOPPED, False), (State.PAUSED, True), (State.CHECKING, True)]
+)
+async def test_a_newer_version_waits_while_the_user_has_the_older_one_paused_or_stopped(
+    state: State, *, is_paused: bool
+) -> None:
+    newer, old = Newer(), Older()
+    old.state, old.is_paused_by_user = state, is_paused
+    versions = replacing(newer, old=old)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(versions.run)
+        await anyio.wait_all_tasks_blocked()
+        assert newer.begun == []
+        old.state, old.is_paused_by_user = State.SEEDING, False
+        versions.state_changed(cast("Any", old), state, State.SEEDING)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert newer.begun == [True]

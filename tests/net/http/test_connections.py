@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.abc
 import pytest
+from anyio.streams.tls import TLSStream
 
 from tests.support.certificates import server_context, trusting_context
 from tests.support.names import names
@@ -73,6 +74,19 @@ async def test_tls_goes_inside_and_checks_the_name(kind: str, tmp_path) -> None:
         proxy.places["other.test", port] = ("127.0.0.1", port)
         with pytest.raises(HttpError, match="certificate"):
             await http.get(f"https://other.test:{port}/", max_bytes=10)
+
+
+async def test_a_name_that_tls_does_not_take_is_an_http_error(monkeypatch, tmp_path) -> None:
+    async def refuse(*_arguments, **_options):
+        await anyio.lowlevel.checkpoint()
+        raise ValueError("server_hostname cannot be an empty string or start with a leading dot.")
+
+    monkeypatch.setattr(TLSStream, "wrap", refuse)
+    context = server_context(tmp_path, NAME)
+    async with beyond("http", answering(response(b"x")), ssl_context=context) as (proxy, url):
+        http = HttpClient(CONFIG, route=route_through(proxy))
+        with pytest.raises(HttpError, match="leading dot"):
+            await http.get(url, max_bytes=10)
 
 
 async def test_a_proxy_that_is_gone_is_an_http_error_and_nothing_goes_around_it() -> None:

@@ -1,5 +1,6 @@
 """Newer versions of torrents from their feeds (BEP 39), by HTTP."""
 
+import anyio
 import pytest
 
 from tests.support.feeds import signed_version, version
@@ -132,6 +133,24 @@ async def test_bep39_a_feed_is_told_what_it_said_and_need_not_send_it_again():
     assert b'\r\nif-none-match: w/"7"\r\n' in head
     assert b"\r\nif-modified-since: mon, 01 jan 2029 00:00:00 gmt\r\n" in head
     assert b"if-none-match" not in requests[0].lower()
+
+
+async def test_rfc9110_a_tag_of_any_bytes_is_sent_back_as_it_was():
+    newer = signed_version(2).source
+    _, requests = await ask_again(response(newer, ETag='"é"'), response(status=304))
+    assert '\r\nif-none-match: "é"\r\n'.encode() in requests[1].lower()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("can't start new thread"), MemoryError()])
+async def test_without_a_thread_a_feed_cannot_be_asked(monkeypatch, fault):
+    async def refuse(*_arguments):
+        await anyio.lowlevel.checkpoint()
+        raise fault
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
+    _, found, requests = await fetch(answering(response(b"")))
+    assert isinstance(found, HttpError)
+    assert requests == []
 
 
 async def test_a_feed_that_says_unchanged_of_nothing_is_an_error():

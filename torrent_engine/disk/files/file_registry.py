@@ -119,9 +119,12 @@ class FileRegistry:
             return _saves(others)
 
     def unsaved_at(
-        self, info_hash: InfoHash, paths: Iterable[Path]
+        self, info_hash: InfoHash | None, paths: Iterable[Path]
     ) -> list[Callable[[], Awaitable[None]]]:
-        """Return the ``save`` functions of other torrents that may have one of these paths."""
+        """Return the ``save`` functions of torrents that may have one of these paths.
+
+        That of ``info_hash`` is left out.
+        """
         wanted = {folded(os.path.realpath(path)) for path in paths}
         with self._lock:
             found = self._listings_above(wanted)

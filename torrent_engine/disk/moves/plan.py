@@ -126,6 +126,20 @@ def draw_plan(
     return plan
 
 
+def own_paths(request: MoveSpec, record: TorrentRecord | None) -> set[Path]:
+    """Return which files on disk are the torrent's, by the database or a matching piece; blocking.
+
+    Raises StorageError if they cannot be looked at.
+    """
+    owned = OwnedAtMove(request.metainfo, request.old, record, NotedFiles())
+    found: set[Path] = set()
+    with storage_errors(request.source):
+        for folder in _opened(request.source):
+            own, _ = _found_files(request, folder, owned, all_files=True)
+            found.update(request.source.joinpath(*request.old[index]) for index in own)
+    return found
+
+
 def _find(
     request: MoveSpec,
     source: Path,

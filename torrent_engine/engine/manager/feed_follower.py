@@ -17,9 +17,8 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.codec.feed import has_feed
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.manager.followed_feed import FollowedFeed
-from torrent_engine.engine.manager.replacing import Replacing
+from torrent_engine.engine.manager.replacing import IDLE, Replacing
 from torrent_engine.engine.session.session import Session
-from torrent_engine.engine.states import State
 from torrent_engine.net.http.torrent_feed import NO_VALIDATORS, FeedAnswer, FeedValidators
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_ROUND_S: Final = 60.0  # ours: how soon a torrent that was added is noticed
-_IDLE: Final = frozenset({State.STOPPED, State.PAUSED, State.ERROR})
-
 AskFeed = Callable[[Metainfo, FeedValidators], Awaitable[FeedAnswer]]
 """Asks a torrent's feed. Raises TorrentEngineError."""
 
@@ -79,7 +76,7 @@ class FeedFollower:
         for gone in self._plans.keys() - known:
             del self._plans[gone]
         for session in sessions:
-            if session.state in _IDLE or self._replacing.is_replaced_or_waits(session):
+            if session.state in IDLE or self._replacing.is_replaced_or_waits(session):
                 continue
             plan = self._plans.setdefault(session.info_hash, _Plan(self._clock()))
             if plan is not None and plan.due_s <= self._clock():
@@ -98,35 +95,38 @@ class FeedFollower:
             return
         try:
             answer = await self._ask(metainfo, plan.validators)
-            if answer.newer is not None:
-                await self._take(session, answer.newer)
+            is_settled = answer.newer is None or await self._take(session, answer.newer)
         except TorrentEngineError as error:
             self._failed(plan)
             logger.info("the feed of %s: %s", session.name, error)
-            return
-        plan.failures, plan.validators = 0, answer.validators
-        plan.due_s = self._clock() + self._config.interval_s
+        except Exception:
+            self._failed(plan)
+            logger.exception("internal error: the feed of %s", session.name)
+        else:
+            plan.failures = 0
+            plan.due_s = self._clock() + self._config.interval_s
+            if is_settled:  # else the feed is to send that version again
+                plan.validators = answer.validators
 
     def _failed(self, plan: _Plan) -> None:
         """Try again later, and ever later while it fails."""
         doubled_s = self._config.first_retry_s * 2.0 ** min(plan.failures, 32)
         plan.failures += 1
         plan.due_s = self._clock() + min(doubled_s, self._config.max_retry_s)
+        plan.validators = NO_VALIDATORS  # it may be those that the server does not like
 
-    async def _take(self, session: Session, newer: Metainfo) -> None:
-        """Begin with a version that was not there before."""
+    async def _take(self, session: Session, newer: Metainfo) -> bool:
+        """Begin with a version that was not there before; return whether it was looked at."""
         record = FollowedFeed.read(session.user_data) or FollowedFeed()
-        if self._replacing.torrents.find(newer) is session or self._is_gone(session):
-            return
+        if self._replacing.torrents.find(newer) is session:
+            return True
+        if not self._replacing.is_wanted(session):
+            return False
         other = newer.v2_swarm or newer.info_hash
         if record.has_seen(newer.info_hash) or record.has_seen(other):
             logger.info("the feed of %s goes back to an older version", session.name)
-            return
+            return True
         logger.info("%s: its feed has %s", session.name, newer.info_hash.hex())
         await self._replacing.begin(session, newer, record.after(session.info_hash))
         await self._replacing.advance()
-
-    def _is_gone(self, session: Session) -> bool:
-        """Return whether the torrent was removed or stopped while its feed was asked."""
-        is_there = self._replacing.torrents.get(session.info_hash) is session
-        return not is_there or session.state in _IDLE
+        return True

@@ -6,6 +6,7 @@ Source: BEP 46. How that is done: :class:`Replacing`.
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -16,15 +17,12 @@ from torrent_engine.codec.mutable_link import MutableKey
 from torrent_engine.engine.manager.followed_key import FollowedKey
 from torrent_engine.engine.manager.replacing import Replacing, guarded, keep
 from torrent_engine.engine.session.session import Session
-from torrent_engine.engine.states import State
 from torrent_engine.net.dht.mutable_torrents import ENOUGH_COPIES, FoundTorrent, Publication
 from torrent_engine.protocol.dht.mutable_torrent import MutableTorrent
 
 logger = logging.getLogger(__name__)
 
 FIRST_LOOKUP_S: Final = 30.0  # ours: after the start, when the DHT has been entered
-_IDLE: Final = frozenset({State.STOPPED, State.PAUSED, State.ERROR})
-
 
 class PublishedTorrents(Protocol):
     """What keys publish; see :class:`MutableTorrents`."""
@@ -77,14 +75,18 @@ class MutableTorrentFollower:
         if published is None:
             return
         for key, current in self._current().items():
-            if current.session.state in _IDLE:
-                continue
-            try:
-                found = await self._find(published, key)
-                if found is not None:
-                    await self._take(current, found)
-            except TorrentEngineError as error:
-                logger.info("%s: %s", key, error)
+            if self._replacing.is_wanted(current.session):
+                await guarded(partial(self._look_up, published, key, current))
+
+    async def _look_up(
+        self, published: PublishedTorrents, key: MutableKey, current: _Followed
+    ) -> None:
+        try:
+            found = await self._find(published, key)
+            if found is not None and self._replacing.is_wanted(current.session):
+                await self._take(current, found)
+        except TorrentEngineError as error:
+            logger.info("%s: %s", key, error)
 
     def _current(self) -> dict[MutableKey, _Followed]:
         """Return the torrent of each key that is in use, whatever waits to replace it."""
@@ -131,7 +133,8 @@ class MutableTorrentFollower:
             if waiting.sequence >= found.sequence:
                 return
             await self._replacing.drop(newer)
-        await self._begin(current, found)
+        if self._replacing.is_wanted(session):
+            await self._begin(current, found)
 
     async def _begin(self, current: _Followed, found: MutableTorrent) -> None:
         """Fetch the metadata of a newer version, beside the present one."""

@@ -6,9 +6,11 @@ what is equal stays, and files that only the older one had stay, too.
 """
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
@@ -27,11 +29,12 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torrent_engine.engine.manager.adding import Added
 
 logger = logging.getLogger(__name__)
+
+IDLE: Final = frozenset({State.STOPPED, State.PAUSED, State.ERROR})
+"""No newer version is looked for in these states."""
 
 VersionRecord: TypeAlias = FollowedKey | FollowedFeed
 """What a torrent says of the older version that it is to replace."""
@@ -45,7 +48,7 @@ class AddNewer(Protocol):
         self,
         source: Magnet | Metainfo,
         *,
-        save_path: "Path",
+        save_path: Path,
         config: SessionConfig,
         priority: int,
         position: int,
@@ -72,22 +75,23 @@ class Replacing:
         self._host = host
         self.torrents = host.torrents
         """All torrents of the manager."""
-        self._has_stopped = anyio.Event()
+        self._is_time = anyio.Event()
+        self._resting: set[InfoHash] = set()
+        """Torrents that their users paused or stopped, and that newer versions wait for."""
         self._advancing = anyio.Lock()
 
     async def run(self) -> None:
         """Let newer versions begin until cancelled."""
         await self.advance()
         while True:
-            await self._has_stopped.wait()
-            self._has_stopped = anyio.Event()
+            await self._is_time.wait()
+            self._is_time = anyio.Event()
             await self.advance()
 
     def state_changed(self, session: SessionAdmin, old: State, new: State) -> None:
-        """Note that a torrent has stopped, perhaps since its metadata is there."""
-        del session
-        if new is State.STOPPED is not old:
-            self._has_stopped.set()
+        """Note that a torrent has stopped, perhaps since its metadata is there, or goes on."""
+        if new is State.STOPPED is not old or session.info_hash in self._resting:
+            self._is_time.set()
 
     def waiting(self, older: InfoHash) -> Iterator[tuple[Session, VersionRecord]]:
         """Yield the newer versions that wait for their metadata to replace a torrent."""
@@ -107,6 +111,13 @@ class Replacing:
         return any(
             record.replaces == own or waiting is session for waiting, record in self._waiting()
         )
+
+    def is_wanted(self, session: Session) -> bool:
+        """Return whether a torrent may be replaced: it is in the list, and runs.
+
+        To be asked after each wait: its user may have removed, stopped or paused it meanwhile.
+        """
+        return self.torrents.get(session.info_hash) is session and session.state not in IDLE
 
     async def drop(self, session: Session) -> None:
         """Remove a version that is replaced before it began."""
@@ -128,18 +139,28 @@ class Replacing:
                 await self._host.remove(old.info_hash)
 
     async def advance(self) -> None:
-        """Let each newer version begin whose metadata is there; one that cannot is logged."""
+        """Let each newer version begin whose metadata is there; one that cannot is logged.
+
+        It waits for as long as the older one is paused or stopped.
+        """
         async with self._advancing:
+            self._resting.clear()
             for session, record in list(self._waiting()):
                 is_ready = session.facts is not None and not self._host.is_closing()
-                if record.replaces is not None and is_ready:
+                if record.replaces is None or not is_ready:
+                    continue
+                old = self.torrents.get(record.replaces)
+                if old is not None and (old.is_paused_by_user or old.state is State.STOPPED):
+                    self._resting.add(old.info_hash)
+                else:
                     await guarded(partial(self._replace, session, record, record.replaces))
 
     async def _replace(self, new: Session, record: VersionRecord, old_hash: InfoHash) -> None:
         old = self.torrents.get(old_hash)
         overwrite = False
         if old is not None:
-            overwrite = old.config.overwrite or await _is_covered(new, old)
+            overwrite = await _is_covered(new, old)
+            await _skip_as_before(new, old)
             await self._host.remove(old_hash)
         if new.state is not State.STOPPED:  # it was not a link, or a restart was in between
             await new.stop()
@@ -181,19 +202,31 @@ def _metadata_config(config: SessionConfig) -> SessionConfig:
 
 
 async def _is_covered(new: Session, old: Session) -> bool:
-    """Return whether each file of the newer version is one of the older one, or not there yet.
+    """Return whether each file of the newer version is the older one's, or not there yet.
 
-    Then all that is in its way was downloaded by the older one, and may be overwritten. Where that
-    cannot be seen nothing is.
+    Then all that is in its way was downloaded by the older one, and may be overwritten: not what
+    merely lies where the older one would have put a file. Where that cannot be seen nothing is.
     """
 
-    def is_covered() -> bool:
-        own = {old.save_path / file.path for file in old.files()}
+    def is_covered(own: set[Path]) -> bool:
         wanted = (new.save_path / file.path for file in new.files())
-        return all(path in own or not path.exists() for path in wanted)
+        return all(path in own or not os.path.lexists(path) for path in wanted)
 
     try:
-        return await anyio.to_thread.run_sync(is_covered)
-    except (OSError, RuntimeError, MemoryError) as error:  # or no thread is left
+        own = await old.admin.own_files()
+        return await anyio.to_thread.run_sync(is_covered, own)
+    except (OSError, RuntimeError, MemoryError, TorrentEngineError) as error:  # or no thread
         logger.warning("%s: what is there cannot be seen: %s", new.name, error)
         return False
+
+
+async def _skip_as_before(new: Session, old: Session) -> None:
+    """Let each file have the priority that one of its path had in the older version."""
+    chosen = {file.path: file.priority for file in old.files()}
+    changed = {
+        file.index: chosen[file.path]
+        for file in new.files()
+        if chosen.get(file.path, file.priority) != file.priority
+    }
+    if changed:
+        await new.set_file_priorities(changed)

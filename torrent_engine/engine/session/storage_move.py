@@ -26,7 +26,7 @@ from torrent_engine.codec.paths import PathParts, colliding
 from torrent_engine.disk.file_stamps import PART_FILE, NotedFiles
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.home_folder import HIDDEN, HomeNames
-from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan
+from torrent_engine.disk.moves.plan import MovePlan, MoveSpec, draw_plan, own_paths
 from torrent_engine.disk.moves.relocation import (
     MoveAttempt,
     MoveHooks,
@@ -181,19 +181,8 @@ class StorageMove:
 
     async def _draw(self, wanted: MoveRequest) -> MovePlan:
         """Return the plan of the move; raises what ``draw_plan`` does."""
-        shared, metainfo = self._shared, wanted.metainfo
-        storage = StorageManager(
-            metainfo,
-            wanted.source,
-            disk_limiter=shared.disk_limiter,
-            config=shared.config.disk,
-            renames=renames(wanted.config),
-            open_files=shared.open_files,
-        )
-        await settle_names(storage, shared.store, shared.name_foldings)
-        record = await shared.store.load(self._info_hash, with_metainfo=False)
-        if record is not None and record.save_path != str(wanted.source.absolute()):
-            record = None
+        shared = self._shared
+        storage, record = await _stored(shared, wanted)
         journal = shared.store.journal(self._info_hash)
         with storage_errors(wanted.source):
             return await run_in_thread(
@@ -302,6 +291,43 @@ def _change_session(db: sqlite3.Connection, plan: MovePlan) -> None:
         return {**settings, **elsewhere}
 
     change_settings(db, plan.info_hash, change)
+
+
+async def _stored(
+    shared: "SharedResources", wanted: MoveRequest
+) -> tuple[StorageManager, TorrentRecord | None]:
+    """Return where the files are stored, and what the database knows of them at that place."""
+    storage = StorageManager(
+        wanted.metainfo,
+        wanted.source,
+        disk_limiter=shared.disk_limiter,
+        config=shared.config.disk,
+        renames=renames(wanted.config),
+        open_files=shared.open_files,
+    )
+    await settle_names(storage, shared.store, shared.name_foldings)
+    record = await shared.store.load(wanted.metainfo.info_hash, with_metainfo=False)
+    if record is not None and record.save_path != str(wanted.source.absolute()):
+        record = None
+    return storage, record
+
+
+async def own_files(shared: "SharedResources", wanted: MoveRequest) -> set[Path]:
+    """Return which files at the source are the torrent's, without moving any.
+
+    Raises StorageError if that cannot be seen, and StateDatabaseError.
+    """
+    in_thread = partial(
+        run_in_thread, limiter=shared.disk_limiter, failure=partial(StorageError, wanted.source)
+    )
+    storage, _ = await _stored(shared, wanted)
+    old = stored_paths(storage)
+    places = [wanted.source.joinpath(*parts) for parts in old.values()]
+    for save in await in_thread(partial(shared.file_registry.unsaved_at, None, places)):
+        await save()  # it runs, and made files that the database does not know of
+    storage, record = await _stored(shared, wanted)
+    spec = MoveSpec(wanted.metainfo, wanted.source, wanted.target, old, old)
+    return await in_thread(partial(own_paths, spec, record))
 
 
 def _with_noted(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import HttpError, NetworkError
@@ -34,7 +33,13 @@ from torrent_engine.net.http.hop import (
     described,
     is_magnet,
 )
-from torrent_engine.net.http.library import default_tls, load_httpx, no_tls, silent_logging
+from torrent_engine.net.http.library import (
+    default_tls,
+    in_thread,
+    load_httpx,
+    no_tls,
+    silent_logging,
+)
 from torrent_engine.net.proxy.routes import DIRECT, Route
 from torrent_engine.net.sockets.fair_slots import FairSlots, SlotLimits
 from torrent_engine.net.sockets.name_resolver import current_client
@@ -218,7 +223,7 @@ async def _read_body(httpx: ModuleType, response: "httpx2.Response", reader: Bod
                 await anyio.lowlevel.checkpoint()
             if refusal is None:
                 if reader.may_grow_by(len(chunk)) > MAX_GROWTH_BYTES:
-                    refusal = await anyio.to_thread.run_sync(_refusal, reader, chunk)
+                    refusal = await in_thread(_refusal, reader, chunk)
                 else:
                     refusal = _refusal(reader, chunk)
                 if refusal is not None:

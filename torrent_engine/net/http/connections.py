@@ -149,7 +149,7 @@ class _Stream:
             await anyio.aclose_forcefully(self._stream)
             if isinstance(error, TimeoutError):
                 raise httpcore2.ConnectTimeout("TLS handshake timed out") from error
-            if isinstance(error, (anyio.EndOfStream, *_BROKEN)):
+            if isinstance(error, (anyio.EndOfStream, ValueError, *_BROKEN)):  # or an odd name
                 raise httpcore2.ConnectError(str(error) or "TLS failed") from error
             raise
         return _Stream(inside)

@@ -60,17 +60,19 @@ class Hop:
     ) -> "httpx2.Request":
         """Return the GET request to one literal address, with :attr:`headers` added.
 
-        In place of the address there is a host name if a proxy resolves it. Raises HttpError for
-        one that the library refuses.
+        In place of the address there is a host name if a proxy resolves it. Header fields may have
+        any character of Latin-1 (RFC 9110, section 5.5). Raises HttpError for what the library
+        refuses.
         """
         parts = self.parts
+        fields = {"Host": _host_header(parts), **headers, **self.headers}
         literal = f"[{address}]" if ":" in address else address
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
         try:
             request: httpx2.Request = httpx.Request(
                 "GET",
                 f"{parts.scheme}://{literal}:{parts.port}/",
-                headers={"Host": _host_header(parts), **headers, **self.headers},
+                headers=[(k.encode("ascii"), v.encode("latin-1")) for k, v in fields.items()],
                 extensions={
                     "target": parts.target.encode("ascii"),
                     "sni_hostname": parts.host,

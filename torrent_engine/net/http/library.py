@@ -5,33 +5,54 @@ The import takes a tenth of a second and is therefore delayed until the first re
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, Unpack
 
 import anyio.to_thread
 
+from torrent_engine.base.errors import HttpError
+
 if TYPE_CHECKING:
     import ssl
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 _LOGGER: Final = logging.getLogger(__name__)
 _TALKATIVE_LOGGERS: Final = ("httpcore2.connection", "httpcore2.http11")
 _is_silent: ContextVar[bool] = ContextVar("torrent_engine_http_is_silent", default=False)
 
 
+async def in_thread(
+    work: Callable[[Unpack[Arguments]], Result], *arguments: *Arguments
+) -> Result:
+    """Return what ``work`` does in a thread.
+
+    Raises HttpError if the system has no thread, memory or descriptor left for it.
+    """
+    try:
+        return await anyio.to_thread.run_sync(work, *arguments)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise HttpError(f"no means for the request: {error}") from error
+
+
 async def load_httpx() -> ModuleType:
-    """Return the httpx2 module."""
+    """Return the httpx2 module. Raises HttpError as :func:`in_thread`."""
     if "httpx2" in sys.modules:
         return _import_httpx()
-    return await anyio.to_thread.run_sync(_import_httpx)
+    return await in_thread(_import_httpx)
 
 
 async def default_tls(*, verify: bool) -> "ssl.SSLContext":
-    """Return a TLS context for TLS 1.2 or newer, which verifies certificates by default (D2)."""
-    return await anyio.to_thread.run_sync(_make_tls, verify)
+    """Return a TLS context for TLS 1.2 or newer, which verifies certificates by default (D2).
+
+    Raises HttpError as :func:`in_thread`.
+    """
+    return await in_thread(_make_tls, verify)
 
 
 @lru_cache(maxsize=1)

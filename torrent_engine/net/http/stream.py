@@ -198,7 +198,7 @@ class HttpStreams:
         try:
             try:
                 response = await transport.handle_async_request(request)
-            except (httpx.RemoteProtocolError, httpx.ReadError):
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 if not is_reused:
                     raise
                 response = await transport.handle_async_request(

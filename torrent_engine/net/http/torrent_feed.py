@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import anyio.to_thread
-
 from torrent_engine.base.config import torrent_limits
 from torrent_engine.base.errors import HttpError
 from torrent_engine.codec.feed import check_update, feed_request
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.net.http.client import HttpClient, HttpResponse
+from torrent_engine.net.http.library import in_thread
 from torrent_engine.net.http.torrent_fetch import (
     FetchOptions,
     fetch_response,
@@ -80,7 +79,7 @@ async def ask_feed(
 
     ``validators`` are those of the last answer: the feed need not send again what it sent then.
     """
-    url = await anyio.to_thread.run_sync(partial(feed_request, metainfo, now_s=now_s))
+    url = await in_thread(partial(feed_request, metainfo, now_s=now_s))
     if url is None or metainfo.originator is None:
         return FeedAnswer(None)
     options = FetchOptions(
@@ -92,7 +91,7 @@ async def ask_feed(
     found = torrent_of(response)
     if isinstance(found, Magnet):
         raise HttpError("the feed has a magnet link, which cannot be signed")
-    newer = await anyio.to_thread.run_sync(_read, metainfo, found, max_bytes, now_s)
+    newer = await in_thread(_read, metainfo, found, max_bytes, now_s)
     return FeedAnswer(newer, _validators(response))
 
 
