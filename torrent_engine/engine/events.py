@@ -238,7 +238,6 @@ class WebSeedFailed(Event):
     """Without secrets."""
     message: str
     retry_in_s: float
-    """Infinity: it is given up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -439,7 +439,7 @@ class WebSeedState(Enum):
     WAITING = "waiting"
     """A request failed; it is asked again later."""
     FAILED = "failed"
-    """Given up."""
+    """It has nothing that is needed, or may not be asked; asked again later all the same."""
     BANNED = "banned"
     """It sent bad data."""
 

@@ -133,7 +133,7 @@ def test_b6_a_piece_all_of_a_banned_peer_that_left_is_to_begin_again() -> None:
 
 def transfer_of(manager: DownloadManager, *, tasks: object) -> Any:
     manager.wanted_changed = lambda: None  # type: ignore[method-assign]
-    judge = SimpleNamespace(judge=lambda _: None)
+    judge = SimpleNamespace(judge=lambda *_: None)
     return SimpleNamespace(
         pool=judge, web_seeds=judge, downloads=manager, _tasks=tasks, _has_freed_blocks=False
     )
@@ -145,7 +145,7 @@ def test_b6_what_a_banned_peer_sent_is_dropped_tick_by_tick_while_a_torrent_runs
     few_a_turn(monkeypatch, 4)
     manager, torrent, liar, _ = manager_of_liar()
     transfer = transfer_of(manager, tasks=object())
-    Transfer._on_verdict(transfer, BanVerdict(ban=(liar.identity,)))
+    Transfer._on_verdict(transfer, BanVerdict(ban=(liar.identity,)), 0)
     assert len(torrent.told) == 4
     Transfer._ask_for_freed_blocks(transfer)
     assert len(torrent.told) == PIECES
@@ -157,5 +157,5 @@ def test_b6_what_a_banned_peer_sent_is_dropped_at_once_while_a_torrent_is_paused
 ) -> None:
     few_a_turn(monkeypatch, 1)
     manager, torrent, liar, _ = manager_of_liar()
-    Transfer._on_verdict(transfer_of(manager, tasks=None), BanVerdict(ban=(liar.identity,)))
+    Transfer._on_verdict(transfer_of(manager, tasks=None), BanVerdict(ban=(liar.identity,)), 0)
     assert len(torrent.told) == PIECES

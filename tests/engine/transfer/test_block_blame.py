@@ -106,7 +106,7 @@ class Node:
             callbacks=VerifierCallbacks(
                 start_task=lambda work, assembly: self.tasks.append(partial(work, assembly)),
                 on_have=lambda _: None,
-                on_verdict=self.verdicts.append,
+                on_verdict=lambda verdict, _piece: self.verdicts.append(verdict),
                 on_error=lambda error: pytest.fail(str(error)),
                 on_learned=lambda _: None,
             ),

@@ -64,7 +64,7 @@ class Node:
             callbacks=VerifierCallbacks(
                 start_task=lambda *_: None,
                 on_have=self.had.append,
-                on_verdict=lambda _: None,
+                on_verdict=lambda _verdict, _piece: None,
                 on_error=self.errors.append,
                 on_learned=lambda _: None,
             ),

@@ -19,7 +19,13 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.stats import WebSeedState
 from torrent_engine.engine.swarm.context import Totals
 from torrent_engine.engine.transfer.web_seed import WebSeed, WebSeedParts
-from torrent_engine.engine.transfer.web_seed_fetch import BEP_OF_FILES, WebSeedFetch
+from torrent_engine.engine.transfer.web_seed_fetch import (
+    BEP_OF_FILES,
+    READ_BYTES,
+    FileMissingError,
+    PaidReads,
+    WebSeedFetch,
+)
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.policy.pieces.deadlines import Deadlines
 from torrent_engine.policy.pieces.piece_table import Block
@@ -275,10 +281,18 @@ class Receiver:
 
     def __init__(self) -> None:
         self.blocks: list[tuple[Block, bytes]] = []
-        self.received_bytes = 0
+        self.received_bytes = self.looks = self.payments = 0
+
+    async def has_room(self) -> None:
+        self.looks += 1
+        await anyio.lowlevel.checkpoint()
 
     async def ready(self) -> None:
+        self.payments += 1
         await anyio.lowlevel.checkpoint()
+
+    def was_read(self, count_bytes: int) -> None:
+        raise NotImplementedError
 
     def received(self, count_bytes: int) -> None:
         self.received_bytes += count_bytes
@@ -311,3 +325,62 @@ async def test_bep47_what_a_pad_file_holds_is_zeros_and_no_payload() -> None:
     await fetch.fetch([*blocks, (0, 3 * BLOCK_BYTES, 5)], receiver)
     assert b"".join(data for _, data in receiver.blocks) == content
     assert receiver.received_bytes == 15
+    assert (receiver.looks, receiver.payments) == (1, 0), "nobody pays for what is not read"
+
+
+async def test_a_file_with_too_long_a_url_is_lacking_and_no_failure_of_the_server() -> None:
+    names = ["長い名前" * 20] * 6
+    info, _ = info_dict(b"x" * 10, piece_bytes=BLOCK_BYTES)
+    del info["length"]
+    metainfo = Metainfo.from_info_bytes(
+        encode({**info, "files": [{"length": 10, "path": [*names, "a"]}]})
+    )
+    fetch = WebSeedFetch(metainfo, "http://w/", BEP_OF_FILES, None)  # type: ignore[arg-type]
+    with pytest.raises(FileMissingError, match="too long") as caught:
+        await fetch.fetch([(0, 0, 10)], Receiver())
+    assert caught.value.file_index == 0
+
+
+class Payments:
+    """A rate limit that gives what is asked for, and counts it."""
+
+    def __init__(self) -> None:
+        self.paid_bytes = 0
+
+    async def acquire(self, count_bytes: int) -> int:
+        self.paid_bytes += count_bytes
+        await anyio.lowlevel.checkpoint()
+        return count_bytes
+
+
+async def test_a_read_costs_what_it_brought_also_if_it_failed() -> None:
+    reads, payments = PaidReads(), Payments()
+    reads.throttle = payments  # type: ignore[assignment]
+    for count_bytes in (1_000, 0, READ_BYTES, 16):
+        await reads.pay()
+        reads.end(count_bytes)
+    await reads.pay()
+    assert payments.paid_bytes == READ_BYTES + 1_016
+    reads.throttle = None
+    await reads.pay()
+    reads.end(5)
+    assert payments.paid_bytes == READ_BYTES + 1_016
+
+
+async def test_f10_a_bug_in_a_request_is_a_failure_of_that_web_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_arguments: object) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(WebSeedFetch, "fetch", fail)
+    downloads = Downloads(ALL[:2])
+    seed = make_seed("http://w/x", downloads, clock=lambda: 0.0, backoff_first_s=1.0)
+    with anyio.fail_after(30):
+        await seed.run()
+    assert (seed.quiet_until_s, seed.stats(0.0).error) == (
+        1.0,
+        "internal error: ValueError('a bug')",
+    )
+    assert downloads.given_up[0] == ALL[:2]

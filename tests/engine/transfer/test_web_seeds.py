@@ -343,6 +343,24 @@ async def test_b6_a_lying_web_seed_is_banned_and_a_good_peer_completes(tmp_path:
     assert asked <= 3 * LOCAL.max_requests
 
 
+@pytest.mark.parametrize(("outdated", "is_banned"), [(1, False), (2, False), (8, True)])
+async def test_b6_a_web_seed_with_older_versions_of_some_files_gives_the_others(
+    tmp_path: Path, outdated: int, *, is_banned: bool
+) -> None:
+    files = {f"{n:02}": payload_of(64 * KIB, n) for n in range(12)}
+    there = served({**files, **{f"{n:02}": payload_of(64 * KIB, 99) for n in range(outdated)}})
+    async with web_server(there) as server, local(tmp_path) as shared:
+        metainfo = with_urls(files, f"{server.base}/pub/", piece_bytes=32 * KIB)
+        async with running(shared, metainfo, tmp_path / "out") as (session, events):
+            if is_banned:
+                await until(lambda: of_kind(events, WebSeedBanned))
+            else:
+                await until(lambda: session.stats().pieces_have == 2 * (12 - outdated))
+                right = [file.completed_bytes for file in session.files()]
+                assert right == [0] * outdated + [64 * KIB] * (12 - outdated)
+    assert bool(of_kind(events, WebSeedBanned)) == is_banned
+
+
 async def test_b6_of_two_web_seeds_the_bad_one_is_banned_and_the_good_one_completes(
     tmp_path: Path,
 ) -> None:
@@ -468,7 +486,7 @@ async def test_d1_a_local_web_seed_is_not_asked_unless_allowed(tmp_path: Path) -
             (stats,) = web_seed_stats(session)
     (failed,) = of_kind(events, WebSeedFailed)
     assert "not a public address" in failed.message
-    assert failed.retry_in_s == float("inf")
+    assert failed.retry_in_s == 5.0
     assert stats.state is WebSeedState.FAILED
     assert canary.connections == 0
 
@@ -565,18 +583,30 @@ async def test_an_outage_of_any_length_is_outlived(tmp_path: Path) -> None:
     assert [event.retry_in_s for event in of_kind(events, WebSeedFailed)] == [0.05] + [0.1] * 14
 
 
-async def test_a_web_seed_without_the_only_file_is_given_up(tmp_path: Path) -> None:
-    payload = payload_of(200_000)
-    async with web_server({}) as server, local(tmp_path) as shared:
-        metainfo = with_urls(payload, f"{server.base}/x")
-        async with running(shared, metainfo, tmp_path / "out") as (_, events):
-            await until(lambda: "web_seed.failed" in kinds(events) and given_up(events))
-    assert len(server.asked) == 1
+@pytest.mark.parametrize("files", [payload_of(200_000), {"a": payload_of(90_000), "b": b"b"}])
+@pytest.mark.parametrize(
+    "answer",
+    [response(status=404), response(status=403), response(b"we are back soon")],
+    ids=["not found", "forbidden", "page"],
+)
+async def test_a_web_seed_that_lacked_all_files_for_a_while_gives_them_later(
+    tmp_path: Path, files: Files, answer: bytes
+) -> None:
+    async with web_server(served(files)) as server, local(tmp_path) as shared:
+        is_down = True
+        server.answer = lambda asked: answer if is_down else server.file_answer(asked)
+        metainfo = with_urls(files, f"{server.base}/pub/")
+        async with running(shared, metainfo, tmp_path / "out") as (session, events):
+            await until(lambda: len(of_kind(events, WebSeedFailed)) >= 4)
+            await until(lambda: web_seed_stats(session)[0].state is WebSeedState.FAILED)
+            is_down = False
+            await reach(session, State.SEEDING)
+    assert max(event.retry_in_s for event in of_kind(events, WebSeedFailed)) == 0.1
 
 
 async def test_a_web_seed_that_lacks_many_files_gives_the_others(tmp_path: Path) -> None:
     files = {f"{n:02}": payload_of(16 * KIB, n) for n in range(25)}
-    async with web_server(served(files)) as server, local(tmp_path) as shared:
+    async with web_server(served(files)) as server, local(tmp_path, backoff_max_s=90.0) as shared:
 
         def lacks_the_first_ones(asked: Asked) -> bytes:
             is_there = len(server.asked) > 20
@@ -589,10 +619,6 @@ async def test_a_web_seed_that_lacks_many_files_gives_the_others(tmp_path: Path)
     waits = [event.retry_in_s for event in of_kind(events, WebSeedFailed)]
     assert waits == [0.0] * 7 + [0.05] + [0.0] * 7 + [0.1] + [0.0] * 4  # it is not hammered
     assert len({asked.target for asked in server.asked}) == 25
-
-
-def given_up(events: list[Event]) -> bool:
-    return bool(of_kind(events, WebSeedFailed)[-1].retry_in_s == float("inf"))
 
 
 @pytest.mark.parametrize("max_active", [1, 8])
@@ -625,6 +651,21 @@ async def test_only_so_many_web_seeds_are_asked_at_once(tmp_path: Path) -> None:
     assert len({asked.target for asked in server.asked}) <= 2
 
 
+async def test_only_so_many_of_those_that_are_added_at_once_are_asked_at_once(
+    tmp_path: Path,
+) -> None:
+    payload = payload_of(2_000_000)
+    async with web_server(served(payload)) as server, local(tmp_path, max_active=2) as shared:
+        metainfo = with_urls(payload, piece_bytes=16 * KIB)
+        async with running(shared, metainfo, tmp_path / "out") as (session, _):
+            await reach(session, State.DOWNLOADING)
+            for number in range(6):
+                session.add_web_seed(f"{server.base}/pub/payload?{number}")
+            await reach(session, State.SEEDING)
+    assert content(metainfo, tmp_path / "out") == payload
+    assert server.most_open <= 2 * LOCAL.max_requests
+
+
 async def test_of_very_many_urls_only_the_first_are_used(tmp_path: Path) -> None:
     payload = payload_of(40_000)
     async with web_server(served(payload)) as server, local(tmp_path, max_urls=3) as shared:
@@ -632,7 +673,7 @@ async def test_of_very_many_urls_only_the_first_are_used(tmp_path: Path) -> None
         async with running(shared, metainfo, tmp_path / "out") as (session, events):
             await until(lambda: len(of_kind(events, WebSeedFailed)) == 3)
             assert len(web_seed_stats(session)) == 3
-    assert len(server.asked) == 3
+    assert {asked.target for asked in server.asked} == {"/0", "/1", "/2"}
 
 
 async def test_those_that_wait_take_the_place_of_those_that_fail(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.certificates import server_context, trusting_context
 from tests.support.names import names
+from tests.support.processes import free_port
 from tests.support.rude_server import answering, response, rude_server
 from tests.support.web_server import web_server
 from torrent_engine.base.config import TrackerConfig, WebSeedConfig
@@ -40,10 +41,14 @@ class Bucket:
     def __init__(self, enough_bytes=10**9):
         self.data = b""
         self.waits = 0
+        self.reads = []
         self.enough_bytes = enough_bytes
 
     async def ready(self):
         self.waits += 1
+
+    def was_read(self, count_bytes):
+        self.reads.append(count_bytes)
 
     def take(self, data):
         self.data += data
@@ -100,6 +105,29 @@ ACCEPTED = {
 @pytest.mark.parametrize("answer", ACCEPTED.values(), ids=ACCEPTED.keys())
 async def test_bep19_a_range_arrives(answer):
     assert await fetch(answering(answer)) == BODY
+
+
+@pytest.mark.parametrize(
+    ("answer", "counted"),
+    [(GOOD, len(BODY)), (response(WHOLE), len(WHOLE)), (GOOD[:-10], len(BODY) - 10)],
+    ids=["range", "whole file", "cut short"],
+)
+async def test_each_read_is_accounted_for_with_what_is_skipped(answer, counted):
+    async with rude_server(answering(answer)) as server, Asker() as asker:
+        with suppress(HttpError):
+            await asker.fetch(server.base)
+        assert len(asker.sink.reads) >= asker.sink.waits > 0
+        assert sum(asker.sink.reads) <= counted
+        assert sum(asker.sink.reads) >= len(asker.sink.data)
+
+
+async def test_servers_that_do_not_answer_take_no_place_of_those_that_do():
+    async with rude_server(answering(GOOD)) as server, Asker() as asker:
+        for _ in range(20):
+            with pytest.raises(HttpError, match=r"(?i)connect"):
+                await asker.fetch(f"http://127.0.0.1:{free_port()}/x")
+        assert not asker.streams.is_open
+        assert await asker.fetch(server.base) == BODY
 
 
 async def test_bep19_the_request_asks_for_the_range_and_no_compression():

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.config import WebSeedConfig
 from torrent_engine.base.ids import BLOCK_BYTES
-from torrent_engine.codec.geometry import Geometry
+from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.policy.pieces.picker import Picker
 from torrent_engine.policy.pieces.piece_table import Block, PieceTable
 from torrent_engine.policy.pieces.web_seed_plan import (
     FEW_BLOCKS,
+    MAX_BAD_FILES,
     MAX_VIEWS,
     BlockCutter,
+    ServedPieces,
     choose_range,
     contiguous_runs,
     range_blocks,
@@ -229,3 +231,46 @@ def test_a_stretch_among_very_many_pieces() -> None:
     for _ in range(200):
         last = pick(picker, 64, bits=(1 << 100_000) - 1, last=last)[-1][0]
     assert len(picker.partials) == 200 * 64
+
+
+def served_pieces() -> ServedPieces:
+    """Pieces of 10 bytes: files of 25, 5 and 70 bytes, then a pad of 5 and a file of 10."""
+    lengths = [25, 5, 70, 5, 10]
+    geometry = Geometry(sum(lengths), 10)
+    layout = FileLayout(lengths)
+    return ServedPieces(layout, geometry, lambda index: index != 3, forget_after_s=60.0)
+
+
+def test_files_that_a_web_seed_lacks_are_asked_for_again_later() -> None:
+    served = served_pieces()
+    served.lacks(0, now=1.0)
+    assert served.bits == 0b1111_1111_1000
+    served.lacks(2, now=2.0)
+    assert served.bits == 0b1100_0000_0000
+    served.forget(61.0)
+    assert served.bits == 0b1100_0000_0000
+    served.forget(62.0)
+    assert served.bits == 0b1111_1111_1111
+
+
+def test_b6_a_wrong_file_is_never_asked_for_again() -> None:
+    served = served_pieces()
+    assert not served.was_wrong(4)
+    assert not served.was_wrong(5), "it was under way"
+    assert served.bits == 0b1100_0000_0111
+    served.lacks(0, now=0.0)
+    served.forget(60.0)
+    assert served.bits == 0b1100_0000_0111
+
+
+def test_b6_of_a_wrong_piece_of_several_files_only_that_is_left_out() -> None:
+    served = served_pieces()
+    assert not served.was_wrong(2)
+    assert served.bits == 0b1111_1111_1011
+
+
+def test_b6_many_wrong_files_are_no_older_versions() -> None:
+    lengths = [10] * 8
+    served = ServedPieces(FileLayout(lengths), Geometry(80, 10), lambda _: True, forget_after_s=1.0)
+    verdicts = [served.was_wrong(piece) for piece in range(MAX_BAD_FILES + 1)]
+    assert verdicts == [False] * MAX_BAD_FILES + [True]

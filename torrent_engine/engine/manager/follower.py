@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_LOOKUP_S: Final = 30.0  # ours: after the start, when the DHT has been entered
 
+
 class PublishedTorrents(Protocol):
     """What keys publish; see :class:`MutableTorrents`."""
 

@@ -223,7 +223,7 @@ async def _is_covered(new: Session, old: Session) -> bool:
 async def _skip_as_before(new: Session, old: Session) -> None:
     """Let each file have the priority that one of its path had in the older version."""
     chosen = {file.path: file.priority for file in old.files()}
-    changed = {
+    changed: dict[int, int] = {
         file.index: chosen[file.path]
         for file in new.files()
         if chosen.get(file.path, file.priority) != file.priority

@@ -52,7 +52,8 @@ class VerifierCallbacks:
     """Runs what cannot be done at once."""
     on_have: Callable[[int], None]
     """A piece is verified and written."""
-    on_verdict: Callable[[BanVerdict], None]
+    on_verdict: Callable[[BanVerdict, int], None]
+    """Who sent bad data, and the piece that showed it."""
     on_error: Callable[[TorrentEngineError], None]
     """The disk failed, or the torrent cannot be downloaded by anybody."""
     on_learned: Callable[[Metainfo], None]
@@ -256,7 +257,7 @@ class PieceFinisher:
             self._on_error(error)
             return
         if is_right:
-            self._on_verdict(smart_ban.piece_passed(piece, assembly.senders, digests))
+            self._on_verdict(smart_ban.piece_passed(piece, assembly.senders, digests), piece)
             self._passed(assembly)
         else:
             self._failed(assembly, digests)
@@ -276,7 +277,7 @@ class PieceFinisher:
         finally:
             self._blamed_bytes -= tree.length_bytes
         if liars:
-            self._on_verdict(self._torrent.smart_ban.blocks_failed(liars))
+            self._on_verdict(self._torrent.smart_ban.blocks_failed(liars), piece)
         if right is None or self._torrent.is_abandoned:
             return False
         found = await self._in_thread(partial(assembly.leaves, tree.length_bytes))
@@ -314,7 +315,8 @@ class PieceFinisher:
         self._keeper.partial_written(piece, 0)
         self._publish_failure(piece, assembly.senders)
         smart_ban, senders = torrent.smart_ban, assembly.senders
-        self._on_verdict(smart_ban.piece_failed(piece, senders, digests, is_proof=is_proof))
+        verdict = smart_ban.piece_failed(piece, senders, digests, is_proof=is_proof)
+        self._on_verdict(verdict, piece)
 
     def _failed_partly(self, assembly: PieceAssembly, wrong: list[int]) -> None:
         """Begin a piece again with the blocks that are right."""
@@ -326,7 +328,7 @@ class PieceFinisher:
         self.assemblies[piece] = assembly
         self.blocks_dropped(assembly)
         self._publish_failure(piece, culprits)
-        self._on_verdict(torrent.smart_ban.blocks_failed(culprits))
+        self._on_verdict(torrent.smart_ban.blocks_failed(culprits), piece)
 
     def _publish_failure(self, piece: int, blamed: Iterable[Sender | None]) -> None:
         torrent = self._torrent

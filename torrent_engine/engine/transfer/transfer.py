@@ -249,7 +249,7 @@ class Transfer:
                 self._tasks = tasks
                 await tasks.start(self.pool.run)
                 tasks.start_soon(self.sources.run)
-                tasks.start_soon(self.web_seeds.run)
+                self.web_seeds.start(tasks)
                 tasks.start_soon(self.uploads.hashes.run)
                 tasks.start_soon(self._metadata.run)
                 tasks.start_soon(self._layers.run)
@@ -352,8 +352,8 @@ class Transfer:
     def add_web_seed(self, url: str, bep: int) -> None:
         """Add a web seed."""
         self.web_seeds.add(url, bep)
-        if self._tasks is not None and not self.web_seeds.is_running:
-            self._tasks.start_soon(self.web_seeds.run)
+        if self._tasks is not None:
+            self.web_seeds.start(self._tasks)
 
     def _on_left(self, peer: Peer) -> None:
         self.bandwidth.remove_link(peer.link)
@@ -363,9 +363,9 @@ class Transfer:
         self.uploads.peer_left(peer)
         self._has_freed_blocks = True
 
-    def _on_verdict(self, verdict: BanVerdict) -> None:
+    def _on_verdict(self, verdict: BanVerdict, piece: int) -> None:
         self.pool.judge(verdict)
-        self.web_seeds.judge(verdict)
+        self.web_seeds.judge(verdict, piece)
         self.downloads.drop_blocks_of([key for key in verdict.ban if isinstance(key, SENDERS)])
         while self._tasks is None and self.downloads.banned.drop_some():
             pass  # paused: there are no ticks, and the run may end

@@ -3,6 +3,7 @@
 Source: BEP 17, BEP 19; fault model, row B6. Its blocks go the way of a peer's blocks.
 """
 
+import logging
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from torrent_engine.engine.transfer.download_manager import DownloadManager
 from torrent_engine.engine.transfer.web_seed_fetch import (
     BEP_OF_FILES,
     FileMissingError,
+    PaidReads,
     WebSeedFetch,
 )
 from torrent_engine.net.http.address_policy import AddressPolicy, AddressRefusedError
@@ -32,14 +34,21 @@ from torrent_engine.net.http.web_seed import FileNotServedError, WebSeedBusyErro
 from torrent_engine.net.peers.peer_link import Gate, Throttle
 from torrent_engine.net.sockets.name_resolver import resolving_for
 from torrent_engine.policy.pieces.piece_table import Block
-from torrent_engine.policy.pieces.web_seed_plan import Views, contiguous_runs, range_blocks
+from torrent_engine.policy.pieces.web_seed_plan import (
+    ServedPieces,
+    Views,
+    contiguous_runs,
+    range_blocks,
+)
 from torrent_engine.policy.rate import RateMeter
 from torrent_engine.protocol.tracker.urls import redact_url
 from torrent_engine.protocol.wire.messages import BlockReceived
 
-READ_BYTES: Final = 64 * 1024  # what the HTTP library reads at a time
 IDLE_ROUNDS: Final = 2  # ours: in vain, before another web seed has its turn
 MAX_DOUBLINGS: Final = 32  # ours: beyond any wait, and far from the largest float
+_USELESS: Final = (FileNotServedError, AddressRefusedError)
+
+logger = logging.getLogger(__name__)
 
 
 def idle_stats_of(url: str, bep: int, *, secrets: bool = False) -> WebSeedStats:
@@ -74,18 +83,22 @@ class WebSeed:
         self.shown_url = redact_url(url)
         self.bep = bep
         self.quiet_until_s = 0.0
-        """It is not asked before; infinity: never again."""
+        """It is not asked before; infinity: never again (it is banned, or was removed)."""
         self.received_blocks = self.downloaded_now_bytes = 0  # DownloadManager counts in them
         self.downloaded_bytes = 0
         self.download_rate = RateMeter()
         self._parts = parts
         self._metainfo = metainfo
-        self._bits = (1 << metainfo.piece_count) - 1
+        self._served = ServedPieces(
+            metainfo.layout,
+            metainfo.geometry,
+            metainfo.files.is_stored,
+            forget_after_s=self._config.backoff_max_s,
+        )
         self._owed: dict[Block, None] = {}
         self._last_piece: int | None = None
-        self._is_banned = False
-        self._is_proved = False
-        """It answered a request: several may run at once."""
+        self._is_banned = self._is_useless = self._is_proved = False
+        """It has nothing that is needed, by its last answer; it answered, and may be asked more."""
         self._busy = self._to_end = 0
         """Requests under way, and those that end early to make room for what is due."""
         self._busy_until_s = self._heard_s = 0.0
@@ -94,12 +107,8 @@ class WebSeed:
         """How often it was looked in vain for something to ask."""
         self._is_leaving = False
         """All requests end: none runs, and none may begin. They leave together or not at all."""
-        self.download_throttle: Throttle | None = None
-        self._debt_bytes = 0
-        """What was read under a rate limit and is not paid for."""
-        self._paying = anyio.Lock()
+        self._reads = PaidReads()
         parts.bandwidth.add_web_seed(self)
-        """Received, and not yet allowed by the rate limit."""
         self._failures = self._misses = 0
         """Requests in a row that failed, and those for a file that is not there."""
         self._error = ""
@@ -111,6 +120,15 @@ class WebSeed:
         self._scope = anyio.CancelScope()
 
     @property
+    def download_throttle(self) -> Throttle | None:
+        """What limits its rate; set by the bandwidth of its torrent."""
+        return self._reads.throttle
+
+    @download_throttle.setter
+    def download_throttle(self, throttle: Throttle | None) -> None:
+        self._reads.throttle = throttle
+
+    @property
     def is_over(self) -> bool:
         """Whether it is not asked for anything any more."""
         return self.quiet_until_s == math.inf
@@ -118,7 +136,7 @@ class WebSeed:
     @property
     def bits(self) -> int:
         """The pieces that it may be asked for now, as bits; none while it rests."""
-        return self._bits if self.quiet_until_s <= self._parts.torrent.clock() else 0
+        return self._served.bits if self.quiet_until_s <= self._parts.torrent.clock() else 0
 
     @property
     def is_open(self) -> bool:
@@ -142,7 +160,9 @@ class WebSeed:
             return WebSeedState.BANNED if self._is_banned else WebSeedState.FAILED
         if self._busy:
             return WebSeedState.ACTIVE
-        return WebSeedState.WAITING if now < self.quiet_until_s else WebSeedState.IDLE
+        if now >= self.quiet_until_s:
+            return WebSeedState.IDLE
+        return WebSeedState.FAILED if self._is_useless else WebSeedState.WAITING
 
     def wake(self) -> None:
         """Look again whether there is something to ask for."""
@@ -157,7 +177,7 @@ class WebSeed:
     def hurry(self, soon: int) -> None:
         """Request at once what is due, of pieces ``soon``; half of its other requests make room."""
         most = self._config.max_requests if self._is_proved else 1
-        if self._busy >= most and self._parts.torrent.picker.has_due(self._bits & soon):
+        if self._busy >= most and self._parts.torrent.picker.has_due(self._served.bits & soon):
             self._to_end = max(1, self._busy // 2)
         self.wake()
 
@@ -166,6 +186,15 @@ class WebSeed:
         self.quiet_until_s = math.inf
         self._scope.cancel()
         self._give_up(tuple(self._owed))
+
+    def sent_bad_data(self, piece: int) -> None:
+        """Ask no more for a file of which it sent bad data; ban it if there are several.
+
+        A server may have an older version of some file, and the right one of all others.
+        """
+        is_one_of_many = self.bep == BEP_OF_FILES and self._metainfo.is_multi_file
+        if self._served.was_wrong(piece) or not is_one_of_many:
+            self.ban()
 
     def ban(self) -> None:
         """Stop requests for good: it sent bad data."""
@@ -216,12 +245,14 @@ class WebSeed:
         torrent, downloads = self._parts.torrent, self._parts.downloads
         if not downloads.is_active:
             return []
-        picker, rate = torrent.picker, self.download_rate.rate(torrent.clock())
+        now = torrent.clock()
+        self._served.forget(now)
+        picker, rate = torrent.picker, self.download_rate.rate(now)
         missing = (torrent.table.missing & picker.wanted).bit_count()
         left_bytes = missing * self._metainfo.geometry.piece_bytes
         left_bytes += sum(partial.left for partial in picker.partials.values()) * BLOCK_BYTES
         count = range_blocks(self._config, rate, left_bytes)
-        bits, is_asked, self._to_end = self._bits, self._owed.__contains__, 0
+        bits, is_asked, self._to_end = self._served.bits, self._owed.__contains__, 0
         if picker.deadlines.bits:
             bits ^= bits & downloads.urgent.left_to_faster(rate, len(self._owed))
             if late := downloads.urgent.pick_duplicates(bits, count, rate, is_asked):
@@ -250,10 +281,13 @@ class WebSeed:
             for run in contiguous_runs(blocks, self._metainfo.geometry.piece_bytes):
                 await self._fetch.fetch(run, self)
         except FileMissingError as error:
-            self._lacks(error.file_index)
+            self._served.lacks(error.file_index, self._parts.torrent.clock())
             self._failed(error)
         except HttpError as error:
             self._failed(error)
+        except Exception as error:
+            logger.exception("internal error: the web seed %s", self.shown_url)
+            self._failed(HttpError(f"internal error: {error!r}"))
         else:
             self._went_well()
         finally:
@@ -265,6 +299,7 @@ class WebSeed:
     def _went_well(self) -> None:
         if not self.is_over:
             self._failures, self._misses, self._error = 0, 0, ""
+            self._is_useless = False
         if not self._is_proved:
             self._is_proved = True
             self.wake()
@@ -275,11 +310,6 @@ class WebSeed:
             del self._owed[block]
         self._parts.downloads.give_up(self.identity, blocks)
 
-    def _lacks(self, file_index: int) -> None:
-        """Request no further piece that overlaps a file which the server does not have."""
-        pieces = self._metainfo.layout.pieces_of(file_index, self._metainfo.geometry)
-        self._bits &= ~((1 << len(pieces)) - 1 << pieces.start)
-
     def _failed(self, error: HttpError) -> None:
         """Decide when it is asked again; requests that fail at the same time count once."""
         torrent = self._parts.torrent
@@ -287,7 +317,10 @@ class WebSeed:
         if now < self.quiet_until_s:
             return
         self._error = str(error)
-        wait_s = self._wait_s(error) if self._bits else math.inf
+        wait_s = self._wait_s(error)
+        if not self._served.bits:
+            wait_s = self._config.backoff_max_s
+        self._is_useless = not self._served.bits or isinstance(error, _USELESS)
         self.quiet_until_s = now + wait_s
         info_hash = self._metainfo.info_hash
         torrent.bus.publish(WebSeedFailed(info_hash, self.shown_url, self._error, wait_s))
@@ -297,9 +330,6 @@ class WebSeed:
         config = self._config
         if isinstance(error, FileMissingError):
             return self._wait_after_miss_s()
-        is_hopeless = self.bep == BEP_OF_FILES and isinstance(error, FileNotServedError)
-        if is_hopeless or isinstance(error, AddressRefusedError):
-            return math.inf
         if isinstance(error, WebSeedBusyError) and error.retry_in_s is not None:
             self._failures = self._misses = 0  # it is there, and says what it wants
             return min(max(error.retry_in_s, 1.0), config.max_retry_after_s)
@@ -318,23 +348,20 @@ class WebSeed:
 
     # -- what comes ---------------------------------------------------------------------------
 
-    async def ready(self) -> None:
-        """Return when more may be read: the disk keeps up, and so does the rate limit."""
+    async def has_room(self) -> None:
+        """Return when the disk keeps up."""
         gate = self._parts.gate
         if gate.full:
             await gate.wait_for_room()
-        if self.download_throttle is not None:
-            await self._pay()
 
-    async def _pay(self) -> None:
-        """Pay for what was read, and for one read more: others wait while it goes on."""
-        async with self._paying:
-            while self._debt_bytes > 0:
-                if (throttle := self.download_throttle) is None:
-                    self._debt_bytes = 0
-                    return
-                self._debt_bytes -= await throttle.acquire(self._debt_bytes)
-            self._debt_bytes += READ_BYTES
+    async def ready(self) -> None:
+        """Return when more may be read: the disk keeps up, and so does the rate limit."""
+        await self.has_room()
+        await self._reads.pay()
+
+    def was_read(self, count_bytes: int) -> None:
+        """Account for what was read after :meth:`ready`."""
+        self._reads.end(count_bytes)
 
     def received(self, count_bytes: int) -> None:
         """Account for payload."""
@@ -344,8 +371,6 @@ class WebSeed:
         self.download_rate.add(count_bytes, now)
         parts.torrent.totals.downloaded_bytes += count_bytes
         parts.downloads.count_held(count_bytes)
-        if self.download_throttle is not None:
-            self._debt_bytes += count_bytes - READ_BYTES
 
     def deliver(self, block: Block, views: Views) -> None:
         """Deliver a block to the download manager, as the blocks of peers."""

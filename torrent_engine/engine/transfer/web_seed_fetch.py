@@ -4,16 +4,22 @@ Source: BEP 17, BEP 19, BEP 47 (pad files).
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+import anyio
 import anyio.lowlevel
 
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.net.http.web_seed import FileNotServedError, WebSeedServer
 from torrent_engine.policy.pieces.piece_table import Block
 from torrent_engine.policy.pieces.web_seed_plan import BlockCutter, Views
+from torrent_engine.protocol.tracker.urls import MAX_URL_CHARS
 from torrent_engine.protocol.web_seed import Span, file_url, piece_url
 
+if TYPE_CHECKING:
+    from torrent_engine.net.peers.peer_link import Throttle
+
+READ_BYTES: Final = 64 * 1024  # what the HTTP library reads at a time
 ZEROS: Final = memoryview(bytes(256 * 1024))
 BEP_OF_SCRIPTS: Final = 17
 BEP_OF_FILES: Final = 19
@@ -22,8 +28,14 @@ BEP_OF_FILES: Final = 19
 class Receiver(Protocol):
     """What becomes of the bytes that a web seed sends."""
 
+    async def has_room(self) -> None:
+        """Return when the disk keeps up."""
+
     async def ready(self) -> None:
-        """Return when more may be read."""
+        """Return when more may be read: the disk keeps up, and so does the rate limit."""
+
+    def was_read(self, count_bytes: int) -> None:
+        """Account for what was read after :meth:`ready`."""
 
     def received(self, count_bytes: int) -> None:
         """Account for payload."""
@@ -33,6 +45,39 @@ class Receiver(Protocol):
 
     def needs_any(self, blocks: Sequence[Block]) -> bool:
         """Return whether any of these is still to come from somebody."""
+
+
+class PaidReads:
+    """The reads of one web seed under a rate limit: each is paid for before, as if it were full."""
+
+    def __init__(self) -> None:
+        self.throttle: Throttle | None = None
+        self._debt_bytes = 0
+        """What was read and is not paid for."""
+        self._begun = 0
+        """Reads under way that were paid for."""
+        self._paying = anyio.Lock()
+
+    async def pay(self) -> None:
+        """Pay for what was read, and for one read more: others wait while it goes on."""
+        if self.throttle is None:
+            return
+        async with self._paying:
+            while self._debt_bytes > 0:
+                if (throttle := self.throttle) is None:
+                    self._debt_bytes = 0
+                    return
+                self._debt_bytes -= await throttle.acquire(self._debt_bytes)
+            self._debt_bytes += READ_BYTES
+            self._begun += 1
+
+    def end(self, count_bytes: int) -> None:
+        """Give back what was paid too much for a read, or owe what was paid too little."""
+        if self._begun:
+            self._begun -= 1
+            self._debt_bytes += count_bytes - READ_BYTES
+        elif self.throttle is not None:
+            self._debt_bytes += count_bytes
 
 
 class FileMissingError(FileNotServedError):
@@ -81,6 +126,8 @@ class WebSeedFetch:
         metainfo, entry = self._metainfo, self._metainfo.files[file_index]
         url = file_url(self._url, entry, is_multi_file=metainfo.is_multi_file)
         span = Span(offset_bytes, length_bytes, entry.length_bytes)
+        if len(url) > MAX_URL_CHARS:
+            raise FileMissingError("its URL is too long", file_index)
         try:
             await self._server.fetch_range(url, span, sink)
         except FileNotServedError as error:
@@ -114,6 +161,9 @@ class _Stretch:
     async def ready(self) -> None:
         await self._receiver.ready()
 
+    def was_read(self, count_bytes: int) -> None:
+        self._receiver.was_read(count_bytes)
+
     def take(self, data: memoryview) -> bool:
         self._receiver.received(len(data))
         return self._cut(data)
@@ -121,7 +171,7 @@ class _Stretch:
     async def take_zeros(self, count_bytes: int) -> None:
         """Deliver the zeros of a pad file, which are never requested (BEP 47)."""
         while count_bytes and not self.has_enough:
-            await self.ready()
+            await self._receiver.has_room()  # nothing is read: no limit of rates holds
             await anyio.lowlevel.checkpoint()
             zeros = ZEROS[:count_bytes]
             self._cut(zeros)

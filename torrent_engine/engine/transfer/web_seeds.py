@@ -40,6 +40,8 @@ class WebSeeds:
         self._waiting: list[WebSeed] = []
         self._workers: anyio.abc.TaskGroup | None = None
         self._worker_count = 0
+        self.is_running = False
+        """Whether :meth:`run` runs: it ends when there is no web seed to ask any more."""
         self._wake = anyio.Event()
         metainfo = torrent.metainfo
         urls = dict.fromkeys(metainfo.http_seeds, BEP_OF_SCRIPTS)
@@ -77,13 +79,14 @@ class WebSeeds:
                 return True
         return False
 
-    @property
-    def is_running(self) -> bool:
-        """Whether :meth:`run` runs: it ends when there is no web seed to ask any more."""
-        return self._workers is not None
+    def start(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Start :meth:`run` unless it runs."""
+        if not self.is_running:
+            self.is_running = True
+            tasks.start_soon(self.run)
 
     async def run(self) -> None:
-        """Download from web seeds until cancelled, or all of them have failed; raises nothing."""
+        """Download from web seeds until cancelled, or all of them are banned; raises nothing."""
         try:
             async with anyio.create_task_group() as tasks:
                 self._workers, self._worker_count = tasks, 0
@@ -93,7 +96,7 @@ class WebSeeds:
                     self._wake_all()
                 tasks.cancel_scope.cancel()
         finally:
-            self._workers = None
+            self._workers, self.is_running = None, False
 
     def _hire(self) -> None:
         """Start a task for each web seed, up to as many as may be asked at a time."""
@@ -136,11 +139,11 @@ class WebSeeds:
         for seed in self._seeds:
             seed.wake()
 
-    def judge(self, verdict: BanVerdict) -> None:
-        """Ban the web seeds that sent bad data."""
+    def judge(self, verdict: BanVerdict, piece: int) -> None:
+        """Ban the web seeds that sent bad data, or ask no more for a file of this piece."""
         for seed in self._seeds:
             if seed.identity in verdict.ban:
-                seed.ban()
+                seed.sent_bad_data(piece)
 
     # -- what is due ----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ Every hop is checked as in :class:`HttpClient` (row D1). Resolved addresses and 
 as long as the connections are open. Source: fault model, rows A13, A14, D1, D2, D4.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -99,6 +100,9 @@ class HttpStreams:
         self._config = config
         self._policy = policy
         self._transports: dict[_Place, httpx2.AsyncHTTPTransport] = {}
+        self._waiting: Counter[_Place] = Counter()
+        """How many requests wait for an answer."""
+        self._answered: set[_Place] = set()
         self._hosts: dict[_Origin, Sequence[str]] = {}
         self._moved: dict[str, _Moved] = {}
 
@@ -131,6 +135,7 @@ class HttpStreams:
         """Close all connections and clear the caches; no request may be in progress."""
         transports = list(self._transports.values())
         self._transports.clear()
+        self._answered.clear()
         self._hosts.clear()
         self._moved.clear()
         with anyio.CancelScope(shield=True):
@@ -195,6 +200,7 @@ class HttpStreams:
         is_reused = transport is not None
         if transport is None:
             transport = await self._new_transport(httpx, hop, place)
+        self._waiting[place] += 1
         try:
             try:
                 response = await transport.handle_async_request(request)
@@ -204,11 +210,24 @@ class HttpStreams:
                 response = await transport.handle_async_request(
                     request
                 )  # the idle connection was closed
+            self._answered.add(place)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise HttpError(described(error)) from error
+        finally:
+            await self._waited(place)
         return await self._checked(httpx, response, address)
+
+    async def _waited(self, place: _Place) -> None:
+        """End the wait for an answer; what never gave one takes no place of those that do."""
+        self._waiting[place] -= 1
+        if self._waiting[place]:
+            return
+        del self._waiting[place]
+        if place not in self._answered and (transport := self._transports.pop(place, None)):
+            with anyio.CancelScope(shield=True):
+                await transport.aclose()
 
     async def _checked(
         self, httpx: ModuleType, response: "httpx2.Response", address: str

@@ -29,6 +29,9 @@ class Sink(Protocol):
     async def ready(self) -> None:
         """Wait until more may be read: for the disk queue and the rate limit."""
 
+    def was_read(self, count_bytes: int) -> None:
+        """Account for what was read after :meth:`ready`, with what is skipped; 0 if that failed."""
+
     def take(self, data: memoryview) -> bool:
         """Process the next bytes; return False to stop."""
 
@@ -123,7 +126,11 @@ class WebSeedServer:
         pace = _MinimumRate(self._config)
         while length_bytes:
             await sink.ready()
-            data = await pace.read(response)
+            data = b""
+            try:
+                data = await pace.read(response)
+            finally:
+                sink.was_read(len(data))
             if not data:
                 raise HttpError(f"the body ended {skip_bytes + length_bytes} bytes early")
             view = memoryview(data)

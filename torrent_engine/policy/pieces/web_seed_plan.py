@@ -4,20 +4,76 @@ One long request is cheaper for a server than many short ones, so web seeds get 
 pieces that no peer works on, preferably ones that no peer has. Source: BEP 19, "Gaps".
 """
 
+import math
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from torrent_engine.base.config import WebSeedConfig
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.policy.pieces.piece_table import Block
 
 MAX_VIEWS: Final = 8  # ours: a block in more parts than this is joined into one
 FEW_BLOCKS: Final = 16  # ours: smaller requests cost more than they gain
 SHARE_OF_MISSING: Final = 2  # ours: the requests of a web seed together take at most half
 
+MAX_BAD_FILES: Final = 3  # ours: out of date at a server of which the others are used
+
 Views = tuple[memoryview, ...]
+
+
+class ServedPieces:
+    """Which pieces a web seed may be asked for: it may lack files, or have other versions of some.
+
+    Files that it lacks are asked for again after ``forget_after_s``, those that are wrong never.
+    """
+
+    def __init__(
+        self,
+        layout: FileLayout,
+        geometry: Geometry,
+        is_stored: Callable[[int], bool],
+        *,
+        forget_after_s: float,
+    ) -> None:
+        self.bits = (1 << geometry.piece_count) - 1
+        """The pieces that it may be asked for now."""
+        self._right = self.bits
+        self._layout = layout
+        self._geometry = geometry
+        self._is_stored = is_stored
+        self._forget_after_s = forget_after_s
+        self._forgotten_s = math.inf
+        self._bad_files = 0
+
+    def lacks(self, file_index: int, now: float) -> None:
+        """Leave out, for now, the pieces that overlap a file."""
+        self.bits &= ~self._bits_of(file_index)
+        self._forgotten_s = now + self._forget_after_s
+
+    def forget(self, now: float) -> None:
+        """Ask again for what was lacking, when it is time."""
+        if now >= self._forgotten_s:
+            self.bits, self._forgotten_s = self._right, math.inf
+
+    def was_wrong(self, piece: int) -> bool:
+        """Leave out for good the one file that a wrong piece lies in, or the piece if it has more.
+
+        Returns whether too much was wrong for an older version of some files.
+        """
+        if self._right >> piece & 1:  # else it was under way
+            files = self._layout.files_of_piece(piece, self._geometry)
+            stored = [each for each in files if self._is_stored(each)]
+            self._right &= ~(self._bits_of(stored[0]) if len(stored) == 1 else 1 << piece)
+            self.bits &= self._right
+            self._bad_files += 1
+        return self._bad_files > MAX_BAD_FILES or not self._right
+
+    def _bits_of(self, file_index: int) -> int:
+        pieces = self._layout.pieces_of(file_index, self._geometry)
+        return (1 << len(pieces)) - 1 << pieces.start
 
 
 def range_blocks(config: WebSeedConfig, bytes_per_s: float, missing_bytes: int) -> int:
