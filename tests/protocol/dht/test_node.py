@@ -33,6 +33,7 @@ from torrent_engine.protocol.dht.lookup_queue import MAX_STARTS
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 from torrent_engine.protocol.dht.security import is_valid_node_id, node_id_for
 from torrent_engine.protocol.dht.transactions import MAX_TIMEOUTS
+from torrent_engine.protocol.dht.upkeep import MAX_SILENT_PINGS
 
 OWN_ID = NodeId(b"own-id-own-id-own-id")
 INFO_HASH = InfoHash(b"mnopqrstuvwxyz123456")
@@ -610,3 +611,14 @@ def test_lookups_that_waited_for_the_first_node_start_a_few_at_a_time() -> None:
         running.append(len(list(sent(node))))
     assert running == [MAX_STARTS] * (20 // MAX_STARTS)
     assert node.stats().lookups_waiting == 0
+
+
+def test_c2_dead_addresses_that_peers_name_keep_no_node_of_the_table_from_being_pinged() -> None:
+    node, now = joined(), CONFIG.good_node_s + 1.0
+    for number in range(2 * MAX_SILENT_PINGS):
+        node.add_node(PeerAddress(f"99.1.{number}.1", 6881), now=now)
+    assert len(list(sent(node))) == MAX_SILENT_PINGS
+    node.handle_timer(now=now)
+    pinged = [address for query, address in sent(node) if query.method == b"ping"]
+    assert len(pinged) == 1
+    assert pinged[0] in {other(number).address for number in range(3)}

@@ -156,7 +156,7 @@ class DhtNode:
             return
         if not self._upkeep.is_bootstrapped:
             self._begin_with([address], now)
-        self._upkeep.ping(self._endpoint, address, None, now=now)
+        self._upkeep.ping(self._endpoint, address, now=now)
 
     def ping(self, address: PeerAddress, *, now: float) -> int:
         """Ping a node; ends with ``PingEnded``."""
