@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.clock import ManualClock
 from tests.support.swarm import until
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import NetworkError
@@ -19,8 +20,9 @@ from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import decode
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.sockets import tcp
-from torrent_engine.net.sockets.fairness import RateGate
+from torrent_engine.net.sockets.fairness import BUDGET_S, LoopTurn, RateGate
 from torrent_engine.net.tracker import embedded as embedded_tracker
+from torrent_engine.net.tracker import embedded_http
 from torrent_engine.net.tracker.client import open_tracker_client
 from torrent_engine.net.tracker.embedded import EmbeddedTracker
 from torrent_engine.net.tracker.embedded_http import serve_http
@@ -278,6 +280,27 @@ def test_a14_any_bytes_are_survived_by_the_http_server():
         assert stream.answer == b"" or stream.answer.startswith(b"HTTP/1.1 ")
 
     survives()
+
+
+async def test_b5_requests_that_come_at_the_same_moment_do_not_hold_the_loop(monkeypatch):
+    clock, longest_s = ManualClock(), 0.0
+    monkeypatch.setattr(embedded_http, "LOOP_TURN", LoopTurn(clock))
+
+    def handle(_target):
+        clock.advance(BUDGET_S / 4)
+        return HttpAnswer(200, "text/plain", b"fine")
+
+    streams = [MemoryStream([GOOD]) for _ in range(40)]
+    async with anyio.create_task_group() as tasks:
+        for stream in streams:
+            serve = partial(serve_http, stream, handle, request_timeout_s=5.0, pace=RateGate(0))
+            tasks.start_soon(serve)
+        while not all(stream.answer for stream in streams):
+            began_s = clock()
+            await anyio.lowlevel.checkpoint()
+            longest_s = max(longest_s, clock() - began_s)
+    assert all(stream.answer.startswith(b"HTTP/1.1 200") for stream in streams)
+    assert longest_s <= 3 * BUDGET_S
 
 
 UPGRADES = {

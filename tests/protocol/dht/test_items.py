@@ -213,3 +213,17 @@ def test_c2_one_address_puts_a_hundred_values_at_most() -> None:
     assert items.get(immutable_target(value(0)), 9_000.0) is None
     items.put_immutable(value(200), HOST, 9_000.0)
     assert items.get(immutable_target(value(200)), 9_000.0) is not None
+
+
+def test_c2_an_address_puts_values_again_when_the_time_of_its_first_ones_is_over() -> None:
+    items = store()
+    for number in range(100):
+        items.put_immutable(value(number), HOST, float(number))
+    with pytest.raises(KrpcError):
+        items.put_immutable(value(100), HOST, 7_199.0)
+    items.put_immutable(value(100), HOST, 7_200.0)
+    assert len(items) == 100
+    with pytest.raises(KrpcError):
+        items.put_immutable(value(101), HOST, 7_200.0)
+    items.put_immutable(value(99), HOST, 7_250.0)  # one that is there is kept for longer
+    assert items.get(immutable_target(value(99)), 14_000.0) is not None

@@ -29,8 +29,11 @@ from torrent_engine.protocol.dht.krpc import (
     encode_query,
     encode_response,
 )
+from torrent_engine.protocol.dht.lookup_queue import MAX_STARTS
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 from torrent_engine.protocol.dht.security import is_valid_node_id, node_id_for
+from torrent_engine.protocol.dht.transactions import MAX_TIMEOUTS
+from torrent_engine.protocol.dht.upkeep import MAX_SILENT_PINGS
 
 OWN_ID = NodeId(b"own-id-own-id-own-id")
 INFO_HASH = InfoHash(b"mnopqrstuvwxyz123456")
@@ -579,3 +582,43 @@ def test_what_goes_out_is_canonical_bencoding() -> None:
     assert datagrams
     for data, _ in datagrams:
         assert isinstance(decode(data, canonical=True), dict)
+
+
+def test_a_call_of_the_timer_handles_a_few_of_many_timeouts_and_the_rest_is_due_at_once() -> None:
+    node = make()
+    for number in range(40):
+        node.ping(other(number).address, now=0.0)
+    now, ended = CONFIG.query_timeout_s, list[int]()
+    while len(ended) < 10:
+        due_s = node.next_timer()
+        assert due_s is not None
+        assert due_s <= now
+        node.handle_timer(now=now)
+        ended.append(len(node.events()))
+    assert ended == [MAX_TIMEOUTS] * 10
+
+
+def test_lookups_that_waited_for_the_first_node_start_a_few_at_a_time() -> None:
+    node = make()
+    node.bootstrap([other(0).address], now=0.0)
+    for number in range(20):
+        node.find_node(NodeId(bytes([number]) * 20), now=0.0)
+    ((query, _),) = sent(node)
+    answer(node, query, other(0), now=0.1)
+    running = [len(list(sent(node)))]
+    while node.next_timer() == float("-inf"):
+        node.handle_timer(now=0.1)
+        running.append(len(list(sent(node))))
+    assert running == [MAX_STARTS] * (20 // MAX_STARTS)
+    assert node.stats().lookups_waiting == 0
+
+
+def test_c2_dead_addresses_that_peers_name_keep_no_node_of_the_table_from_being_pinged() -> None:
+    node, now = joined(), CONFIG.good_node_s + 1.0
+    for number in range(2 * MAX_SILENT_PINGS):
+        node.add_node(PeerAddress(f"99.1.{number}.1", 6881), now=now)
+    assert len(list(sent(node))) == MAX_SILENT_PINGS
+    node.handle_timer(now=now)
+    pinged = [address for query, address in sent(node) if query.method == b"ping"]
+    assert len(pinged) == 1
+    assert pinged[0] in {other(number).address for number in range(3)}

@@ -3,8 +3,11 @@
 import random
 from dataclasses import replace
 
+import pytest
+
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.protocol.dht import peer_store
 from torrent_engine.protocol.dht.krpc import compact_address
 from torrent_engine.protocol.dht.peer_store import PeerStore
 
@@ -216,3 +219,18 @@ def test_bep51_sample_has_no_torrent_that_is_gone() -> None:
     later = peers.sample(2_200.0)
     told = {later[start : start + 20] for start in range(0, len(later), 20)}
     assert told == {info_hash(number) for number in range(21, 40)}
+
+
+def test_c2_very_many_peers_that_expire_at_once_are_forgotten_a_part_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peer_store, "MAX_EXPIRED", 4)
+    peers = store()
+    for number in range(10):
+        peers.announce(info_hash(number), peer(number), is_seed=False, now=0.0)
+    left = []
+    for now in (1_800.0, 1_800.1, 1_800.2, 1_800.3):
+        peers.sample(now)
+        left.append(len(peers))
+    assert left == [6, 2, 0, 0]
+    assert not peers._torrents_of

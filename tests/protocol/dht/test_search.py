@@ -7,7 +7,7 @@ import pytest
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import NodeId, PeerAddress
-from torrent_engine.protocol.dht.candidate import LookupCandidate
+from torrent_engine.protocol.dht.candidate import MAX_UNTESTED, LookupCandidate
 from torrent_engine.protocol.dht.krpc import NodeInfo
 from torrent_engine.protocol.dht.search import Search
 from torrent_engine.protocol.dht.security import node_id_for
@@ -287,3 +287,27 @@ def test_c2_who_is_asked_at_once_needs_no_place_among_the_candidates() -> None:
     assert search.to_query_at_once([router]) == []
     search.answered(asked, NodeId(b"\xff" * 20))
     assert [each.address for each in search.closest(8)] == [router]
+
+
+def test_c2_trust_is_weighed_where_it_changed_not_at_each_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Liars may name each other, so that hundreds of nodes have many referrers each."""
+    config, rng = replace(CONFIG, lookup_width=400), random.Random(1)
+    search, pool = Search(TARGET, config), [at(number) for number in range(1, 400)]
+    search.add(pool[:4])
+    for _ in range(20):
+        for candidate in search.to_query():
+            answer(search, candidate, *rng.sample(pool, 8))
+    looked_at = 0
+
+    def counting(candidate: LookupCandidate) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return candidate.bad >= MAX_UNTESTED + 2 * candidate.good
+
+    monkeypatch.setattr(LookupCandidate, "is_doubtful", property(counting))
+    late = search.to_query()[0]
+    search.slow(late)
+    assert not search.is_done()
+    assert looked_at <= 2 * len(late.claims)

@@ -7,7 +7,7 @@ import pytest
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.protocol.dht.pings import SilentPing
-from torrent_engine.protocol.dht.transactions import Transactions
+from torrent_engine.protocol.dht.transactions import MAX_TIMEOUTS, Transactions
 
 NODE = PeerAddress("11.1.1.1", 6881)
 OTHER = PeerAddress("11.1.1.2", 6881)
@@ -133,3 +133,15 @@ def test_c2_no_bit_of_a_transaction_is_the_same_each_time() -> None:
     ids = [int.from_bytes(sent(transactions), "big") for _ in range(2_000)]
     for bit in range(32):
         assert 800 < sum(each >> bit & 1 for each in ids) < 1_200
+
+
+def test_of_many_queries_that_are_over_a_few_are_told_at_a_time() -> None:
+    transactions = Transactions(DhtConfig(query_timeout_s=10.0), random.Random(1))
+    for number in range(50):
+        sent(transactions, now=number / 100)
+    told = []
+    while (due_s := transactions.next_timer()) is not None and due_s <= 5.0:
+        timeouts = transactions.timed_out(5.0)
+        told.append(len(timeouts.slow) + len(timeouts.failed))
+    assert max(told) == MAX_TIMEOUTS
+    assert sum(told) == 50

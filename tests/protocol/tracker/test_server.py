@@ -278,6 +278,19 @@ def test_bep15_announce_is_answered():
     assert (response.interval_s, response.seeds, response.leeches) == (1800.0, 1, 1)
 
 
+@pytest.mark.parametrize("event", [4, 5, 2**32 - 1], ids=["paused", "unknown", "minus one"])
+def test_bep21_an_event_without_a_number_of_bep_15_is_none(event):
+    t = udp()
+    announced(t, request("a"), FIRST)
+    packet = udp_announce.encode_announce(
+        request("b"), connection_id=connection_id(t, SECOND), transaction_id=8
+    )
+    answer = t.handle(packet[:80] + pack(">I", event) + packet[84:], SECOND, now=0.0)
+    response = udp_announce.parse_announce_response(answer, v6=False, max_peers=999)
+    assert response.peers == (PeerAddress(FIRST.host, 7000),)
+    assert (response.seeds, response.leeches) == (0, 2)
+
+
 def test_bep15_ipv6_clients_get_ipv6_peers():
     t = udp()
     announced(t, request("a"), FIRST)
@@ -367,7 +380,6 @@ def test_one_address_gets_some_hundred_answers_a_second_and_keeps_nobody_waiting
 BAD_PACKETS = {
     "announce_short": pack(">II", 1, 1) + bytes(20),
     "announce_port_zero": pack(">II", 1, 1) + bytes(82),
-    "announce_event": pack(">II", 1, 1) + bytes(64) + pack(">I", 4) + bytes(12) + b"\x00\x01",
     "scrape_empty": pack(">II", 2, 1),
     "scrape_too_many": pack(">II", 2, 1) + bytes(20 * 75),
     "action": pack(">II", 9, 1),

@@ -156,6 +156,43 @@ def test_a_torrent_that_others_announce_outlives_what_is_quiet() -> None:
     assert not hosts_in(swarms, 1)
 
 
+def test_who_announced_a_torrent_first_cannot_have_it_forgotten() -> None:
+    swarms = store(max_torrents_of_one=30)
+    announce(swarms, FLOODER, torrent=0)
+    others = [f"192.0.2.{number}" for number in range(5)]
+    for host in others:
+        announce(swarms, host, torrent=0)
+    for torrent in range(100, 1_000):
+        announce(swarms, FLOODER, torrent=torrent)
+    assert hosts_in(swarms, 0) == [FLOODER, *others]
+    assert swarms._owners.count(FLOODER) == 30
+
+
+@pytest.mark.parametrize("limits", [{"max_torrents": 40}, {"max_torrents_of_one": 30}])
+def test_who_joins_a_torrent_of_others_cannot_have_it_forgotten(limits: dict[str, int]) -> None:
+    swarms = store(**limits)
+    for torrent in range(10):
+        announce(swarms, "192.0.2.1", torrent=torrent)
+    for torrent in range(10):
+        announce(swarms, FLOODER, torrent=torrent)
+    assert swarms._owners.count(FLOODER) == 5  # so far it has fewer
+    for torrent in range(100, 1_000):
+        announce(swarms, FLOODER, torrent=torrent)
+    assert all("192.0.2.1" in hosts_in(swarms, torrent) for torrent in range(10))
+    assert swarms.totals()[0] == 40
+
+
+def test_torrents_that_only_those_with_very_many_announce_make_room() -> None:
+    swarms = store(max_torrents=20)
+    for torrent in range(20):
+        announce(swarms, FLOODER, torrent=torrent)
+        announce(swarms, "203.0.113.67", torrent=torrent)
+    for number in range(10):
+        announce(swarms, f"192.0.2.{number}", torrent=100 + number)
+    assert swarms.totals()[0] == 20
+    assert all(hosts_in(swarms, 100 + number) for number in range(10))
+
+
 def test_one_address_cannot_fill_the_tracker_with_peers() -> None:
     swarms = store(max_peers=100, max_peers_of_one=60)
     for number in range(30):

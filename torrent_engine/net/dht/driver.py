@@ -11,6 +11,7 @@ import anyio
 
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.sockets.datagrams import DatagramRelay
+from torrent_engine.net.sockets.fairness import LOOP_TURN
 from torrent_engine.protocol.dht.events import DhtEvent, LookupEnded, PingEnded
 from torrent_engine.protocol.dht.node import DhtNode, SavedTable
 
@@ -113,8 +114,13 @@ class DhtDriver:
             on_event(event)
 
     async def run(self) -> None:
-        """Wake the node when its timers are due, until cancelled."""
+        """Wake the node when its timers are due, until cancelled.
+
+        It does a part at a time of what is due at once, in turns with the other tasks.
+        """
         while True:
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
             self.node.handle_timer(now=self._clock())
             self._wakes_at = 0.0  # awake
             self.flush()

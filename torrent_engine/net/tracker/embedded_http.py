@@ -11,7 +11,7 @@ import anyio
 import anyio.abc
 import h11
 
-from torrent_engine.net.sockets.fairness import RateGate
+from torrent_engine.net.sockets.fairness import LOOP_TURN, RateGate
 from torrent_engine.protocol.tracker.server import HttpAnswer
 
 MAX_REQUEST_BYTES: Final = 16 * 1024  # row A14
@@ -90,9 +90,12 @@ async def _read_request(
 
 async def _receive(stream: anyio.abc.ByteStream) -> bytes:
     try:
-        return await stream.receive(_READ_BYTES)
+        data = await stream.receive(_READ_BYTES)
     except anyio.EndOfStream:
-        return b""
+        data = b""
+    if LOOP_TURN.is_over:  # hundreds of connections may have something to do at the same moment
+        await LOOP_TURN.pass_on()
+    return data
 
 
 async def _send(

@@ -52,6 +52,8 @@ class LookupCandidate:
     """Whether it is from our own table."""
     claims: dict["LookupCandidate", NodeId] = field(default_factory=dict)
     """Referrer -> the id that it claimed."""
+    named: list["LookupCandidate"] = field(default_factory=list)
+    """Nodes with a claim of this one."""
     state: QueryState = QueryState.NEW
     token: bytes | None = None
     distance: int = FARTHEST
@@ -62,30 +64,20 @@ class LookupCandidate:
     """Nodes it referred to that did not."""
     pending: int = 0
     """Nodes it referred to with an outstanding query."""
+    grade: Grade = Grade.DOUBTFUL
+    """The present trust in it; searches look at it far more often than it changes."""
 
     def __post_init__(self) -> None:
-        """Compute distance and validity of the id."""
-        if self.node_id is not None:
+        """Compute distance, validity of the id, and grade."""
+        if self.node_id is None:
+            self.regrade()
+        else:
             self.rename(self.node_id)
 
     @property
     def is_doubtful(self) -> bool:
         """Whether too many of its references were wrong."""
         return self.bad >= MAX_UNTESTED + 2 * self.good
-
-    @property
-    def grade(self) -> Grade:
-        """The current trust in it."""
-        if self.state is QueryState.ANSWERED:
-            is_believed = not self.is_doubtful
-        else:
-            is_believed = self.is_trusted or any(
-                claim == self.node_id and not referrer.is_doubtful
-                for referrer, claim in self.claims.items()
-            )
-        if not is_believed:
-            return Grade.DOUBTFUL
-        return Grade.SOUND if self.is_secure else Grade.INSECURE
 
     @property
     def has_referrer_room(self) -> bool:
@@ -99,11 +91,36 @@ class LookupCandidate:
         """Whether it was queried and may still respond."""
         return self.state is QueryState.ASKED or self.state is QueryState.SLOW
 
+    def regrade(self) -> None:
+        """Compute the grade, after a change of what it depends on."""
+        if self.state is QueryState.ANSWERED:
+            is_believed = not self.is_doubtful
+        else:
+            is_believed = self.is_trusted or any(
+                claim == self.node_id and not referrer.is_doubtful
+                for referrer, claim in self.claims.items()
+            )
+        if not is_believed:
+            self.grade = Grade.DOUBTFUL
+        else:
+            self.grade = Grade.SOUND if self.is_secure else Grade.INSECURE
+
+    def score(self, *, good: int = 0, bad: int = 0) -> None:
+        """Count references of it that proved right or wrong."""
+        was_doubtful = self.is_doubtful
+        self.good += good
+        self.bad += bad
+        if self.is_doubtful != was_doubtful:
+            self.regrade()
+            for candidate in self.named:
+                candidate.regrade()
+
     def rename(self, node_id: NodeId) -> None:
         """Set another id."""
         self.node_id = node_id
         self.distance = distance(node_id, self.target)
         self.is_secure = is_valid_node_id(node_id, self.address.host)
+        self.regrade()
 
     def is_better(self, node_id: NodeId) -> bool:
         """Return whether another claimed id of an unqueried node should replace the present one.
@@ -125,11 +142,13 @@ class LookupCandidate:
         if self.state is QueryState.ANSWERED:
             self._judge(referrer, node_id)
         elif self.state is QueryState.FAILED:
-            referrer.bad += 1
+            referrer.score(bad=1)
         elif len(self.claims) < MAX_CLAIMS:
             self.claims[referrer] = node_id
+            referrer.named.append(self)
             referrer.pending += self.is_in_flight
-            referrer.bad += self.state is QueryState.SLOW
+            referrer.score(bad=self.state is QueryState.SLOW)
+            self.regrade()
 
     def asked(self) -> None:
         """Record that it was queried."""
@@ -141,7 +160,7 @@ class LookupCandidate:
         """Record that its response is late, which lowers the trust in its referrers a little."""
         self.state = QueryState.SLOW
         for referrer in self.claims:
-            referrer.bad += 1
+            referrer.score(bad=1)
 
     def failed(self) -> None:
         """Record that it did not respond; :meth:`slow` was called before."""
@@ -160,23 +179,24 @@ class LookupCandidate:
         if node_id != expected:
             self.rename(node_id)
             if expected is not None and was_secure and not self.is_secure:
-                self.bad += MAX_UNTESTED
+                self.score(bad=MAX_UNTESTED)
         for referrer, claim in self.claims.items():
             self._judge(referrer, claim)
 
     def _judge(self, referrer: "LookupCandidate", claim: NodeId) -> None:
         """Score a reference to a node that responded; invalid ids of the node do not count."""
         if claim == self.node_id:
-            referrer.good += 1
+            referrer.score(good=1)
         elif self.is_secure:
-            referrer.bad += 1
+            referrer.score(bad=1)
 
     def _forgive(self) -> None:
         if self.state is QueryState.SLOW:
             for referrer in self.claims:
-                referrer.bad -= 1
+                referrer.score(bad=-1)
 
     def _settle(self, state: QueryState) -> None:
         self.state = state
         for referrer in self.claims:
             referrer.pending -= 1
+        self.regrade()

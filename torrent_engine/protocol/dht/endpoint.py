@@ -91,7 +91,7 @@ class Endpoint:
         return query
 
     def timed_out(self, now: float) -> Timeouts:
-        """Return the queries that became slow and those that failed."""
+        """Return a few queries that became slow or failed; the others at the next call."""
         timeouts = self.transactions.timed_out(now)
         self.traffic.timeouts += len(timeouts.failed)
         return timeouts

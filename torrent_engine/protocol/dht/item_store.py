@@ -29,7 +29,7 @@ class StoredItem(NamedTuple):
 
 
 class ItemStore:
-    """Items by target; ``now`` must not run backwards."""
+    """Items by target, in the order of their expiry; ``now`` must not run backwards."""
 
     def __init__(self, own_id: NodeId, config: DhtConfig) -> None:
         self.own_id = own_id
@@ -70,24 +70,30 @@ class ItemStore:
     def _store(
         self, target: bytes, value: Bencoded, mutable: MutableItem | None, host: str, now: float
     ) -> None:
-        known = self.get(target, now)
+        self._sweep(now)
+        known = self._items.get(target)
         if known is not None:
             host = known.host
             self._drop(target)
         elif self._items_of[operator_of(host)] >= self._config.max_items_per_ip:
             raise KrpcError("too many items of one address", code=202, bep=44)
         elif len(self._items) >= self._config.max_items:
-            self._make_room(now)
+            self._make_room()
         self._items[target] = StoredItem(value, mutable, now + self._config.item_expiry_s, host)
         self._items_of[operator_of(host)] += 1
 
-    def _make_room(self, now: float) -> None:
-        """Remove the oldest item if it has expired, else the one farthest from our id."""
-        oldest = next(iter(self._items))
-        if self._items[oldest].expires_s > now:
-            own = int.from_bytes(self.own_id, "big")
-            oldest = max(self._items, key=lambda target: int.from_bytes(target, "big") ^ own)
-        self._drop(oldest)
+    def _sweep(self, now: float) -> None:
+        """Remove the expired items, so that none is counted for the address that put it here."""
+        while self._items:
+            oldest = next(iter(self._items))
+            if self._items[oldest].expires_s > now:
+                return
+            self._drop(oldest)
+
+    def _make_room(self) -> None:
+        """Remove the item farthest from our id."""
+        own = int.from_bytes(self.own_id, "big")
+        self._drop(max(self._items, key=lambda target: int.from_bytes(target, "big") ^ own))
 
     def _drop(self, target: bytes) -> None:
         operator = operator_of(self._items.pop(target).host)

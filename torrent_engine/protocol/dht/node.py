@@ -156,7 +156,7 @@ class DhtNode:
             return
         if not self._upkeep.is_bootstrapped:
             self._begin_with([address], now)
-        self._upkeep.ping(self._endpoint, address, None, now=now)
+        self._upkeep.ping(self._endpoint, address, now=now)
 
     def ping(self, address: PeerAddress, *, now: float) -> int:
         """Ping a node; ends with ``PingEnded``."""
@@ -233,7 +233,10 @@ class DhtNode:
             self._take_failure(message, address, now)
 
     def handle_timer(self, *, now: float) -> None:
-        """Handle timeouts and start due maintenance."""
+        """Handle a few timeouts, start due maintenance and a few waiting lookups.
+
+        The rest is due at once, so that no call takes long.
+        """
         timeouts = self._endpoint.timed_out(now)
         for query in timeouts.slow:
             query.owner.slow(query, now=now)
@@ -248,6 +251,8 @@ class DhtNode:
         """Return when to call :meth:`handle_timer`."""
         timeout = self._endpoint.transactions.next_timer()
         chore = self._upkeep.next_timer()
+        if self._lookups.queue.can_start:
+            return float("-inf")
         return chore if timeout is None else min(timeout, chore)
 
     def datagrams_to_send(self) -> list[tuple[bytes, PeerAddress]]:

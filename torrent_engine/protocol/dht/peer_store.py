@@ -15,7 +15,8 @@ from torrent_engine.protocol.dht.hosts import is_local, packed_host
 from torrent_engine.protocol.dht.krpc import compact_address
 from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
 
-SWEEPS_PER_EXPIRY: Final = 10  # ours: how often expired torrents are removed
+SWEEPS_PER_EXPIRY: Final = 10  # ours: how often expired peers are removed
+MAX_EXPIRED: Final = 2_000  # ours: of these at once, some ms; the next calls remove the rest
 
 
 class _StoredPeer(NamedTuple):
@@ -23,6 +24,7 @@ class _StoredPeer(NamedTuple):
     is_seed: bool
     expires_s: float
     host: str
+    operator: str
 
 
 class _Swarm:
@@ -60,18 +62,19 @@ class PeerStore:
         compact = compact_address(address)
         if not compact:
             return False
-        key = compact if is_local(address.host) else operator_of(address.host)
+        operator = operator_of(address.host)
+        key = compact if is_local(address.host) else operator
         swarm = self._swarms.get(info_hash)
         if swarm is not None and key in swarm.peers:
             self._drop(swarm, key)
-        elif not is_local(address.host) and self._is_in_too_many(address.host):
+        elif not is_local(address.host) and self._is_in_too_many(operator):
             return False
         swarm = self._swarm(info_hash)
         if len(swarm.peers) >= self._config.max_peers_per_torrent:
             self._drop(swarm, next(iter(swarm.peers)))
         expires_s = now + self._config.peer_expiry_s
-        swarm.peers[key] = _StoredPeer(compact, is_seed, expires_s, address.host)
-        self._torrents_of[operator_of(address.host)] += 1
+        swarm.peers[key] = _StoredPeer(compact, is_seed, expires_s, address.host, operator)
+        self._torrents_of[operator] += 1
         if swarm.filters is not None:
             swarm.filters[0 if is_seed else 1].add(packed_host(address.host))
         return True
@@ -146,8 +149,8 @@ class PeerStore:
     def _some(self, everything: list[bytes], count: int) -> list[bytes]:
         return everything if len(everything) <= count else self._rng.sample(everything, count)
 
-    def _is_in_too_many(self, host: str) -> bool:
-        return self._torrents_of[operator_of(host)] >= self._config.max_torrents_per_ip
+    def _is_in_too_many(self, operator: str) -> bool:
+        return self._torrents_of[operator] >= self._config.max_torrents_per_ip
 
     def _swarm(self, info_hash: bytes) -> _Swarm:
         """Return the swarm of a torrent, creating it; evict the smallest if there are too many."""
@@ -160,22 +163,31 @@ class PeerStore:
 
     def _living(self, info_hash: bytes, now: float) -> _Swarm | None:
         """Return the swarm of a torrent after removing expired peers; None if none is left."""
-        swarm = self._swarms.get(info_hash)
-        if swarm is None:
-            return None
-        for key in list(_expired(swarm, now)):
-            self._drop(swarm, key)
-        if swarm.peers:
-            return swarm
-        del self._swarms[info_hash]
-        return None
+        self._forget_expired(info_hash, now)
+        return self._swarms.get(info_hash)
 
     def _sweep(self, now: float) -> None:
+        """Remove the expired peers of all torrents, now and then; of very many a part."""
         if now < self._next_sweep_s:
             return
-        self._next_sweep_s = now + self._config.peer_expiry_s / SWEEPS_PER_EXPIRY
+        expired = 0
         for info_hash in list(self._swarms):
-            self._living(info_hash, now)
+            expired += self._forget_expired(info_hash, now)
+            if expired >= MAX_EXPIRED:
+                return
+        self._next_sweep_s = now + self._config.peer_expiry_s / SWEEPS_PER_EXPIRY
+
+    def _forget_expired(self, info_hash: bytes, now: float) -> int:
+        """Remove the expired peers of a torrent; return their number."""
+        swarm = self._swarms.get(info_hash)
+        if swarm is None:
+            return 0
+        expired = list(_expired(swarm, now))
+        for key in expired:
+            self._drop(swarm, key)
+        if not swarm.peers:
+            del self._swarms[info_hash]
+        return len(expired)
 
     def _remove(self, info_hash: bytes) -> None:
         swarm = self._swarms.pop(info_hash)
@@ -183,7 +195,7 @@ class PeerStore:
             self._drop(swarm, key)
 
     def _drop(self, swarm: _Swarm, key: str | bytes) -> None:
-        operator = operator_of(swarm.peers.pop(key).host)
+        operator = swarm.peers.pop(key).operator
         swarm.filters = None
         self._torrents_of[operator] -= 1
         if not self._torrents_of[operator]:

@@ -18,6 +18,7 @@ TRANSACTION_BYTES: Final = 4  # row C2: 32 random bits
 GAIN: Final = 0.125  # RFC 6298: weight of one round trip in the mean
 DEVIATION_GAIN: Final = 0.25
 DEVIATIONS: Final = 4
+MAX_TIMEOUTS: Final = 4  # ours: at once; after each a lookup may go through all it knows, 1 ms
 
 
 class QueryOwner(Protocol):
@@ -138,9 +139,14 @@ class Transactions:
             del self._waiting[key]
 
     def timed_out(self, now: float) -> Timeouts:
-        """Return the queries that became slow and those that failed; the latter are removed."""
+        """Return a few queries that became slow or failed; the latter are removed.
+
+        The others are returned by further calls: :meth:`next_timer` is not later than ``now``.
+        """
         result = Timeouts()
         while self._deadlines and self._deadlines[0][0] <= now:
+            if len(result.slow) + len(result.failed) >= MAX_TIMEOUTS:
+                break
             query = self._waiting.get(heappop(self._deadlines)[1])
             if query is None:
                 continue

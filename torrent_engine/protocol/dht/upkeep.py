@@ -18,7 +18,7 @@ from torrent_engine.protocol.dht.pings import SilentPing
 from torrent_engine.protocol.dht.routing import RoutingTable
 
 MAX_BOOTSTRAP_ADDRESSES: Final = 200  # ours
-MAX_SILENT_PINGS: Final = 50  # ours: simultaneous pings of unverified nodes
+MAX_SILENT_PINGS: Final = 50  # ours: at once, of the table's nodes; as many of those that are named
 START_NODES_FACTOR: Final = 2  # ours: nodes at the start of a lookup, as a multiple of its width
 PING_BYTES: Final = 80  # an upper bound of our pings
 MAX_PING_CREDIT_BYTES: Final = 10 * PING_BYTES  # ours: for pings of the next seconds
@@ -34,7 +34,8 @@ class Upkeep:
         self._table = table
         self._maintenance = Maintenance(config, now)
         self._addresses: dict[PeerAddress, None] = {}
-        self._silent_ping = SilentPing()
+        self._table_ping = SilentPing()
+        self._named_ping = SilentPing()
         self._ping_credit_bytes = 0
         self._new_node_credit = float(config.max_new_nodes_per_s)
         self._new_node_credit_s = now
@@ -78,7 +79,7 @@ class Upkeep:
             refreshes=len(self._refreshes),
         )
         if due.ping is not None:
-            self.ping(endpoint, due.ping.address, due.ping.id, now=now)
+            _ping(endpoint, due.ping.address, due.ping.id, self._table_ping, now=now)
         if due.bootstrap:
             lookups.is_held = True
             lookup = new(LookupTask(self._table.own_id))
@@ -151,16 +152,28 @@ class Upkeep:
         self._new_node_credit -= 1
         return True
 
-    def ping(
-        self, endpoint: Endpoint, address: PeerAddress, node_id: NodeId | None, *, now: float
-    ) -> None:
-        """Ping a node to update the table; the number of simultaneous pings is limited."""
-        ping = self._silent_ping
-        if ping.outstanding < MAX_SILENT_PINGS and endpoint.send_query(
-            (address, node_id), b"ping", {}, ping, now=now
-        ):
-            ping.outstanding += 1
+    def ping(self, endpoint: Endpoint, address: PeerAddress, *, now: float) -> None:
+        """Ping an address that somebody named; it enters the table if it responds.
+
+        Dead addresses that peers name keep no node of the table from being pinged.
+        """
+        _ping(endpoint, address, None, self._named_ping, now=now)
 
     def next_timer(self) -> float:
         """Return when maintenance may be due."""
         return self._maintenance.next_timer()
+
+
+def _ping(
+    endpoint: Endpoint,
+    address: PeerAddress,
+    node_id: NodeId | None,
+    ping: SilentPing,
+    *,
+    now: float,
+) -> None:
+    """Ping a node to update the table, unless too many pings of its kind are outstanding."""
+    if ping.outstanding < MAX_SILENT_PINGS and endpoint.send_query(
+        (address, node_id), b"ping", {}, ping, now=now
+    ):
+        ping.outstanding += 1

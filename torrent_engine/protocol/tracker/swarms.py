@@ -1,7 +1,8 @@
 """The swarms of a tracker; bounded, with expiry of peers.
 
 An announce takes constant time. If the store is full, the oldest entry of the operator (an IPv4
-address, an IPv6 /64) with the most entries is evicted.
+address, an IPv6 /64) with the most entries is evicted. A torrent is an entry of one operator: while
+another announces it that has fewer torrents, it passes to that one instead of being evicted.
 Source: BEP 3 (announces), BEP 48 (counts).
 """
 
@@ -19,6 +20,7 @@ from torrent_engine.protocol.tracker.fair_shares import FairShares
 EXPIRY_INTERVALS: Final = 2.5  # ours: a peer may miss one announce
 MAX_EXPIRED: Final = 2_000  # ours: at once, some ms; later requests remove the rest
 EXPIRY_PAUSE_S: Final = 0.1  # ours: after so many; a scrape of many torrents asks for each
+MAX_CHARGES: Final = 500  # ours: passed on for one new torrent, some ms
 SPARE_DRAWS: Final = 4  # ours: the announcing peer, and its peer id, may be drawn
 NOTHING: Final = ScrapeCounts(seeds=0, leeches=0, downloads=0)
 
@@ -29,7 +31,7 @@ class SwarmLimits:
 
     max_torrents: int = 10_000
     max_torrents_of_one: int = 2_500
-    """Torrents first announced by one operator."""
+    """Torrents that are charged to one operator."""
     max_peers: int = 100_000
     """Over all torrents."""
     max_peers_of_one: int = 5_000
@@ -63,7 +65,7 @@ class TrackerSwarm:
     def __init__(self, info_hash: InfoHash, operator: str) -> None:
         self.info_hash = info_hash
         self.operator = operator
-        """The operator that announced it first."""
+        """The operator that it is charged to: the first, until one that has fewer announces it."""
         self.peers: dict[PeerAddress, SwarmPeer] = {}
         """The least recent announce first."""
         self.groups: tuple[list[SwarmPeer], ...] = ([], [], [], [])
@@ -226,19 +228,45 @@ class SwarmStore:
         if swarm is None:
             self._make_room_for_swarm(operator)
             swarm = self._swarms[info_hash] = TrackerSwarm(info_hash, operator)
+        elif self._has_fewer(operator, swarm):
+            self._charge(swarm, operator)
         self._owners.add(swarm.operator, swarm)
         return swarm
 
     def _make_room_for_swarm(self, operator: str) -> None:
-        surplus: TrackerSwarm | None = None
-        if self._owners.count(operator) >= self._limits.max_torrents_of_one:
-            surplus = self._owners.oldest(operator)
-        elif len(self._swarms) >= self._limits.max_torrents:
-            surplus = self._owners.surplus(operator) or next(iter(self._swarms.values()))
+        """Evict a swarm if there are too many; those that others announce pass to them first."""
+        for _ in range(MAX_CHARGES):
+            surplus = self._surplus_swarm(operator)
+            heir = None if surplus is None else self._heir(surplus)
+            if surplus is None or heir is None:
+                break
+            self._charge(surplus, heir)
         if surplus is not None:
             for peer in list(surplus.peers.values()):
                 self._remove(peer)
             self._remove_swarm(surplus)
+
+    def _surplus_swarm(self, operator: str) -> TrackerSwarm | None:
+        """Return the swarm to evict for a new one of an operator; None if there is room."""
+        if self._owners.count(operator) >= self._limits.max_torrents_of_one:
+            return self._owners.oldest(operator)
+        if len(self._swarms) >= self._limits.max_torrents:
+            return self._owners.surplus(operator) or next(iter(self._swarms.values()))
+        return None
+
+    def _heir(self, swarm: TrackerSwarm) -> str | None:
+        """Return an operator with a peer there that may be charged instead; None if none may."""
+        operators = (peer.operator for peer in swarm.peers.values())
+        return next((each for each in operators if self._has_fewer(each, swarm)), None)
+
+    def _has_fewer(self, operator: str, swarm: TrackerSwarm) -> bool:
+        """Return whether an operator charged with a swarm has fewer than the present one has."""
+        return self._owners.count(operator) + 1 < self._owners.count(swarm.operator)
+
+    def _charge(self, swarm: TrackerSwarm, operator: str) -> None:
+        self._owners.remove(swarm.operator, swarm)
+        swarm.operator = operator
+        self._owners.add(operator, swarm)
 
     def _new_peer(self, swarm: TrackerSwarm, address: PeerAddress, operator: str) -> SwarmPeer:
         """Create a peer, making room for it; it is not in the swarm yet."""

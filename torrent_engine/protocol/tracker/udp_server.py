@@ -44,6 +44,8 @@ MAX_REQUESTS_PER_S: Final = 500  # ours: of one operator; a response takes 0.2 m
 MAX_PEERS_V4: Final = 200
 MAX_PEERS_V6: Final = 76  # 20 + 76 x 18 bytes still fit one packet of 1400 bytes
 _OPTION_HEADER_BYTES: Final = 2
+_EVENTS: Final = {event.value: event for event in AnnounceEvent}
+"""Others are no event, as for opentracker: libtorrent sends 4 for "paused" (BEP 21)."""
 
 
 class UdpTracker:
@@ -144,8 +146,6 @@ def parse_announce(packet: bytes) -> AnnounceRequest:
     )
     if port == 0:
         raise RemoteProtocolError("port must be 1 to 65535", bep=15)
-    if event > max(member.value for member in AnnounceEvent):
-        raise RemoteProtocolError("unknown event", bep=15)
     return AnnounceRequest(
         info_hash=InfoHash(info_hash),
         peer_id=PeerId(peer_id),
@@ -153,7 +153,7 @@ def parse_announce(packet: bytes) -> AnnounceRequest:
         totals=AnnounceTotals(
             uploaded_bytes=uploaded, downloaded_bytes=downloaded, left_bytes=left
         ),
-        event=AnnounceEvent(event),
+        event=_EVENTS.get(event, AnnounceEvent.NONE),
         numwant=numwant if numwant >= 0 else DEFAULT_NUMWANT,
         key=key,
     )
