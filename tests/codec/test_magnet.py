@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.cpu_time import cpu_time
 from tests.support.torrents import make_torrent, payload_of
 from tests.support.v2_torrents import hybrid_info, torrent_around
-from torrent_engine.base.config import MagnetLimits
+from torrent_engine.base.config import STORED_MAGNET_LIMITS, MagnetLimits
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec.magnet import Magnet
@@ -293,6 +293,13 @@ def test_a15_link_of_a_torrent_with_too_many_trackers_can_be_parsed() -> None:
     magnet = Magnet.of(metainfo)
     assert len(magnet.trackers) == 8
     assert Magnet.parse(str(magnet)) == magnet
+
+
+def test_a15_a_stored_link_has_all_files_that_were_selected() -> None:
+    magnet = Magnet(HASH, selected_files=tuple(range(0, 2_000_000, 20)))
+    assert Magnet.parse(str(magnet), limits=STORED_MAGNET_LIMITS) == magnet
+    with pytest.raises(MagnetError):
+        Magnet.parse(str(magnet))
 
 
 names = st.text(min_size=1).map(lambda text: clean_element(text.encode("utf-8", "replace")).strip())
