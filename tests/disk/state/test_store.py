@@ -1,3 +1,4 @@
+import json
 import os
 import sqlite3
 import subprocess
@@ -201,6 +202,45 @@ async def test_f6_a_damaged_progress_row_costs_one_torrent_its_progress(
         RECORD.info_hash
     ]
     database.close()
+
+
+DAMAGED_COPIES = {
+    "nested": "[" * 200_000,
+    "infinite number": '{"name": "a", "save_path": "b", "renames": 1e999}',
+    "no text": r'{"name": "\ud800", "save_path": "b", "renames": {}}',
+    "no path": r'{"name": "a", "save_path": "\udcff", "renames": {}}',
+    "list": "[]",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED_COPIES.values(), ids=DAMAGED_COPIES.keys())
+async def test_f6_a_damaged_copy_stops_neither_a_start_nor_other_torrents(
+    tmp_path: Path, text: str
+) -> None:
+    other = other_record(1)
+    async with store_in(tmp_path) as store:
+        for record in (RECORD, other):
+            await store.save_torrent(record)
+    spoil(tmp_path, "UPDATE torrents SET checksum = x'00'")
+    (tmp_path / f"torrents/{RECORD.info_hash.hex()}.json").write_text(text)
+    async with store_in(tmp_path) as store:
+        found = await store.load_all()
+        assert [record for record in found if record.info_hash == other.info_hash] == [other]
+    (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
+    async with store_in(tmp_path) as store:
+        assert await store.load(other.info_hash) == other
+
+
+async def test_f6_names_of_a_copy_that_lead_elsewhere_are_left_out(tmp_path: Path) -> None:
+    names = {"0": ["..", "x"], "1": "..", "2": "ab", "3": ["a", "b"], "4": [1], "x": ["a"], "5": []}
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        copy = tmp_path / f"torrents/{RECORD.info_hash.hex()}.json"
+        copy.write_text(json.dumps({**json.loads(copy.read_text()), "renames": names}))
+        found = store.copies.load(RECORD.info_hash)
+    assert found is not None
+    assert found.renames == {3: ("a", "b")}
 
 
 @pytest.mark.parametrize("piece", ["''", "'x'", "x''", "1.5", "-1"])
