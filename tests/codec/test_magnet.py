@@ -271,6 +271,19 @@ def test_a15_many_wide_ranges_cost_no_more_than_the_limit() -> None:
     assert spent.seconds < 1.0
 
 
+def test_a15_repeated_numbers_of_files_are_not_looked_at_beyond_what_a_link_has_room_for() -> None:
+    limits = MagnetLimits(max_uri_bytes=400)
+    parsed = Magnet.parse(f"{LINK}&so={'1,' * 90}6,{'1,' * 20}7", limits=limits)
+    assert parsed.selected_files == (1, 6)
+
+
+def test_a15_a_full_link_of_different_numbers_has_all_of_them() -> None:
+    numbers = tuple(range(0, 23_000, 2))
+    link = f"{LINK}&so={','.join(map(str, numbers))}"
+    assert len(link) > 63_000
+    assert Magnet.parse(link).selected_files == numbers
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "x", "", "9" * 30, str(1 << 63), "%D9%A1"])
 def test_a15_length_that_is_none_is_left_out(value: str) -> None:
     assert Magnet.parse(f"{LINK}&xl={value}").total_bytes is None
