@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.cpu_time import cpu_time
 from tests.support.torrents import make_torrent, payload_of
 from tests.support.v2_torrents import hybrid_info, torrent_around
-from torrent_engine.base.config import MagnetLimits
+from torrent_engine.base.config import STORED_MAGNET_LIMITS, MagnetLimits
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash, InfoHashV2
 from torrent_engine.codec.magnet import Magnet
@@ -271,6 +271,19 @@ def test_a15_many_wide_ranges_cost_no_more_than_the_limit() -> None:
     assert spent.seconds < 1.0
 
 
+def test_a15_repeated_numbers_of_files_are_not_looked_at_beyond_what_a_link_has_room_for() -> None:
+    limits = MagnetLimits(max_uri_bytes=400)
+    parsed = Magnet.parse(f"{LINK}&so={'1,' * 90}6,{'1,' * 20}7", limits=limits)
+    assert parsed.selected_files == (1, 6)
+
+
+def test_a15_a_full_link_of_different_numbers_has_all_of_them() -> None:
+    numbers = tuple(range(0, 23_000, 2))
+    link = f"{LINK}&so={','.join(map(str, numbers))}"
+    assert len(link) > 63_000
+    assert Magnet.parse(link).selected_files == numbers
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "x", "", "9" * 30, str(1 << 63), "%D9%A1"])
 def test_a15_length_that_is_none_is_left_out(value: str) -> None:
     assert Magnet.parse(f"{LINK}&xl={value}").total_bytes is None
@@ -293,6 +306,13 @@ def test_a15_link_of_a_torrent_with_too_many_trackers_can_be_parsed() -> None:
     magnet = Magnet.of(metainfo)
     assert len(magnet.trackers) == 8
     assert Magnet.parse(str(magnet)) == magnet
+
+
+def test_a15_a_stored_link_has_all_files_that_were_selected() -> None:
+    magnet = Magnet(HASH, selected_files=tuple(range(0, 2_000_000, 20)))
+    assert Magnet.parse(str(magnet), limits=STORED_MAGNET_LIMITS) == magnet
+    with pytest.raises(MagnetError):
+        Magnet.parse(str(magnet))
 
 
 names = st.text(min_size=1).map(lambda text: clean_element(text.encode("utf-8", "replace")).strip())

@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.support.cpu_time import cpu_time
 from tests.support.managers import manager
 from tests.support.swarm import finish, reach, resources, seed, state_of, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import SessionError
+from torrent_engine.base.errors import MetainfoError, SessionError
+from torrent_engine.codec._magnet_fields import LinkFields, fields_of
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state.store import StateStore
@@ -48,6 +51,49 @@ async def test_f11_a_long_torrent_is_read_in_a_thread(readers: list[int]) -> Non
     assert loaded.info_hash == METAINFO.info_hash
     assert readers
     assert threading.get_ident() not in readers
+
+
+async def test_f11_a_long_link_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def reads(rest: bytes) -> LinkFields:
+        threads.append(threading.get_ident())
+        return fields_of(rest)
+
+    for module in ("magnet", "mutable_link"):
+        monkeypatch.setattr(f"torrent_engine.codec.{module}.fields_of", reads)
+    link = f"magnet:?xt=urn:btih:{METAINFO.info_hash.hex()}&so={'1,' * SMALL_TORRENT_BYTES}"
+    loaded = await load_torrent(link, None, dht=lambda: None)  # type: ignore[arg-type]
+    assert loaded == Magnet(METAINFO.info_hash, selected_files=(1,))
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+
+
+FILES_OF_ONE_NAME = (
+    b"d4:infod5:filesl"
+    + b"d4:pathl1:ae6:lengthi01ee" * ((SMALL_TORRENT_BYTES - 100) // 25)
+    + b"e4:name1:x12:piece lengthi16384e6:pieces20:"
+    + bytes(20)
+    + b"ee"
+)
+NAMELESS_FILES = (
+    b"d4:infod5:filesl"
+    + b"d4:attr1:p6:lengthi1ee" * ((SMALL_TORRENT_BYTES - 100) // 22)
+    + b"e4:name1:x12:piece lengthi16384e6:pieces20:"
+    + bytes(20)
+    + b"ee"
+)
+LINK_OF_ONE_FILE = f"magnet:?xt=urn:btih:{'ab' * 20}&so={'1,' * (SMALL_TORRENT_BYTES // 2 - 40)}"
+
+
+@pytest.mark.parametrize("source", [FILES_OF_ONE_NAME, NAMELESS_FILES, LINK_OF_ONE_FILE])
+async def test_f11_what_is_read_on_the_loop_holds_it_up_for_a_short_turn(
+    source: bytes | str,
+) -> None:
+    assert len(source) <= SMALL_TORRENT_BYTES
+    with cpu_time() as spent, suppress(MetainfoError):
+        await load_torrent(source, None)  # type: ignore[arg-type]
+    assert spent.seconds < 0.05  # it takes 5 to 15 ms
 
 
 async def test_f11_metadata_from_peers_is_read_in_a_thread_and_again_after_a_restart(

@@ -33,6 +33,7 @@ _SHA256: Final = re.compile(rb"1220([0-9a-f]{64})", re.IGNORECASE)
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _TRIES: Final = 4  # ours: values looked at for each peer that a link may have
+_PART_BYTES: Final = 4  # ours: thousands of different numbers have at least three digits each
 _FILES: Final = re.compile(rb"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 _Address = tuple[str, int]
@@ -171,7 +172,7 @@ def _from_fields(fields: LinkFields, limits: MagnetLimits) -> Magnet:
         trackers=_trackers(unquoted(fields, b"tr"))[: limits.max_trackers],
         web_seeds=parse_web_urls([*unquoted(fields, b"ws")])[: limits.max_web_seeds],
         peers=_peers(unquoted(fields, b"x.pe"), limits.max_peers),
-        selected_files=_selected(unquoted(fields, b"so"), limits.max_selected_files),
+        selected_files=_selected(unquoted(fields, b"so"), limits),
         total_bytes=_length(unquoted(fields, b"xl")),
         info_hash_v2=info_hash_v2,
         updates=key_of(fields),
@@ -266,11 +267,16 @@ def _length(values: Iterable[bytes]) -> int | None:
     return next((number for number in numbers if 0 < number < 1 << 63), None)
 
 
-def _selected(values: Iterable[bytes], limit: int) -> tuple[int, ...] | None:
-    """Return the first ``limit`` numbers of lists such as ``0,2,4-6``; None if there is none."""
-    matches = (_FILES.fullmatch(part) for value in values for part in value.split(b","))
-    ranges = sorted((int(match[1]), int(match[2] or match[1])) for match in matches if match)
-    numbers = tuple(islice(_numbers(ranges), limit))
+def _selected(values: Iterable[bytes], limits: MagnetLimits) -> tuple[int, ...] | None:
+    """Return the first numbers of lists such as ``0,2,4-6``; None if there is none.
+
+    No more parts are looked at than the longest link has room for without repetitions.
+    """
+    parts = (part for value in values for part in value.split(b","))
+    looked_at = islice(parts, limits.max_uri_bytes // _PART_BYTES)
+    matches = filter(None, map(_FILES.fullmatch, looked_at))
+    ranges = sorted((int(match[1]), int(match[2] or match[1])) for match in matches)
+    numbers = tuple(islice(_numbers(ranges), limits.max_selected_files))
     return numbers or None
 
 

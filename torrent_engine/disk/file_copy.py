@@ -8,9 +8,10 @@ recognized later.
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -193,9 +194,10 @@ def move_files(files: Mapping[int, PathParts], source: Path, target: Path) -> No
     Raises OSError or StorageError; no file is moved then.
     """
     with closing(Folder(source, create=False)) as old, closing(Folder(target, create=True)) as new:
+        free_names = _free_names(files.values())
         routes = [
-            FileRoute(old, parts, new, parts, (*parts[:-1], f".{index}.moving"))
-            for index, parts in files.items()
+            FileRoute(old, parts, new, parts, (*parts[:-1], next(free_names)))
+            for parts in files.values()
             if old.stat(parts) is not None
         ]
         _place_all(routes)
@@ -204,6 +206,13 @@ def move_files(files: Mapping[int, PathParts], source: Path, target: Path) -> No
         folders = {route.old[:depth] for route in routes for depth in range(1, len(route.old))}
         for parts in sorted(folders, key=len, reverse=True):
             old.rmdir_if_empty(parts)
+
+
+def _free_names(files: Iterable[PathParts]) -> Iterator[str]:
+    """Yield names for incomplete copies: those that no file or folder of these has."""
+    taken = {part.casefold() for parts in files for part in parts}
+    names = (f".{number}.moving" for number in count())
+    return (name for name in names if name not in taken)
 
 
 def _refuse_taken_name(route: FileRoute) -> None:

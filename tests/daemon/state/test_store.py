@@ -180,6 +180,7 @@ async def test_values_that_are_no_json_are_left_out(tmp_path: Path) -> None:
         opened.table("labels").put("good", 1)
     with sqlite3.connect(tmp_path / "daemon.db") as db:
         db.execute("INSERT INTO labels VALUES ('bad', '{')")
+        db.execute("INSERT INTO labels VALUES ('nested', ?)", ("[" * 200_000,))
         db.execute("INSERT INTO labels VALUES (X'ff', 'null')")
     db.close()
     assert await values_of(tmp_path) == {"good": 1}

@@ -19,6 +19,7 @@ from torrent_engine import (
 from torrent_engine.base.storage import StorageFactory
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk import file_copy
 from torrent_engine.disk.files.file_storage import FileStorage
 from torrent_engine.disk.files.open_files import OpenFiles
 
@@ -136,3 +137,20 @@ def test_a_move_to_a_taken_name_leaves_all_files_where_they_were(tmp_path: Path)
         storage.move(str(tmp_path / "other"))
     assert [(tmp_path / "two" / name).read_bytes() for name in "ab"] == [b"12345"] * 2
     assert [path.name for path in (tmp_path / "other/two").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("name", [".1.moving", ".0.moving"])
+def test_a_file_that_is_called_like_an_incomplete_copy_moves_to_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(file_copy, "_try_move", lambda _: False)  # as between file systems
+    files = (StoredFile((name,), 5), StoredFile(("b",), 5), StoredFile(("c",), 5))
+    storage = file_storage(StorageFiles(InfoHash(bytes(20)), "two", str(tmp_path), files))
+    storage.open()
+    for index, data in enumerate((b"first", b"other", b"third")):
+        storage.write(index, 0, [memoryview(data)])
+    storage.close()
+    storage.move(str(tmp_path / "other"))
+    moved = {path.name: path.read_bytes() for path in (tmp_path / "other/two").iterdir()}
+    assert moved == {name: b"first", "b": b"other", "c": b"third"}
+    assert not (tmp_path / "two").exists()

@@ -23,6 +23,7 @@ from torrent_engine.disk.files import disk_files
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.resume import keeper as resume
 from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.resume.start_plan import Planner, StartPlan
 from torrent_engine.disk.state.store import StateStore
 
 pytestmark = pytest.mark.anyio
@@ -308,6 +309,24 @@ async def test_f4_what_a_killed_process_did_not_sync_is_synced_by_the_next(
     assert synced == [0, 1, 2]
     reboot(monkeypatch)
     assert (await plan_again(store, save_path)).verified.all()
+
+
+async def test_f6_a_record_that_cannot_be_planned_from_is_set_aside(
+    store: StateStore, save_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await download(store, save_path)
+
+    def fails(*_: object, **__: object) -> StartPlan:
+        raise TypeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Planner, "from_record", fails)
+        plan = await plan_again(store, save_path)
+    assert (plan.verified.count, plan.to_check) == (0, list(range(COUNT)))
+    query = "SELECT info_hash, reason FROM quarantine"
+    found = await store.run(lambda db: db.execute(query).fetchall())
+    assert found == [(METAINFO.info_hash, "TypeError: a bug")]
+    assert (await plan_again(store, save_path)).to_check == list(range(COUNT))
 
 
 # -- partial pieces -------------------------------------------------------------------------------

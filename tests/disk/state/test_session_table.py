@@ -175,6 +175,24 @@ async def test_f6_a_torrent_whose_row_is_damaged_is_as_it_was_at_first(
     assert counts == [("a session's row is damaged",)]
 
 
+@pytest.mark.parametrize("position", [2**63 - 1, -(2**63)])
+async def test_f6_an_impossible_position_leaves_room_for_later_torrents(
+    tmp_path: Path, position: int
+) -> None:
+    extreme = replace(RECORDS[1], position=position)
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, [extreme])
+        (found,) = await load_sessions(store)
+        assert replace(found, position=position) == replace(LISTED[1], position=position)
+        later = replace(RECORDS[2], position=found.position + 1)
+        await save_sessions(store, [later])
+        assert [each.info_hash for each in await load_sessions(store)] == [
+            extreme.info_hash,
+            later.info_hash,
+        ]
+        assert 0 <= found.position < later.position < 2**63 - 2**32
+
+
 async def test_f6_a_recovered_torrent_knows_where_its_files_moved(tmp_path: Path) -> None:
     ours = SessionRecord(RECORD.info_hash, 0, {"save_path": "/old", "x": 1}, RECORD.metainfo_bytes)
     async with store_in(tmp_path) as store:

@@ -1,3 +1,4 @@
+import json
 import os
 import sqlite3
 import subprocess
@@ -201,6 +202,91 @@ async def test_f6_a_damaged_progress_row_costs_one_torrent_its_progress(
         RECORD.info_hash
     ]
     database.close()
+
+
+DAMAGED_COPIES = {
+    "nested": "[" * 200_000,
+    "infinite number": '{"name": "a", "save_path": "b", "renames": 1e999}',
+    "no text": r'{"name": "\ud800", "save_path": "b", "renames": {}}',
+    "no path": r'{"name": "a", "save_path": "\udcff", "renames": {}}',
+    "list": "[]",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED_COPIES.values(), ids=DAMAGED_COPIES.keys())
+async def test_f6_a_damaged_copy_stops_neither_a_start_nor_other_torrents(
+    tmp_path: Path, text: str
+) -> None:
+    other = other_record(1)
+    async with store_in(tmp_path) as store:
+        for record in (RECORD, other):
+            await store.save_torrent(record)
+    spoil(tmp_path, "UPDATE torrents SET checksum = x'00'")
+    (tmp_path / f"torrents/{RECORD.info_hash.hex()}.json").write_text(text)
+    async with store_in(tmp_path) as store:
+        found = await store.load_all()
+        assert [record for record in found if record.info_hash == other.info_hash] == [other]
+    (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
+    async with store_in(tmp_path) as store:
+        assert await store.load(other.info_hash) == other
+
+
+async def test_f6_names_of_a_copy_that_lead_elsewhere_are_left_out(tmp_path: Path) -> None:
+    names = {"0": ["..", "x"], "1": "..", "2": "ab", "3": ["a", "b"], "4": [1], "x": ["a"], "5": []}
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        copy = tmp_path / f"torrents/{RECORD.info_hash.hex()}.json"
+        copy.write_text(json.dumps({**json.loads(copy.read_text()), "renames": names}))
+        found = store.copies.load(RECORD.info_hash)
+    assert found is not None
+    assert found.renames == {3: ("a", "b")}
+
+
+@pytest.mark.parametrize("piece", ["''", "'x'", "x''", "1.5", "-1"])
+async def test_f6_a_damaged_row_of_an_unfinished_piece_costs_its_blocks(
+    tmp_path: Path, piece: str
+) -> None:
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        await store.save_progress(RECORD.info_hash, PROGRESS, partial={1: 1, 2: 1})
+    spoil(tmp_path, f"UPDATE partial SET piece = {piece} WHERE piece = 2")
+    async with store_in(tmp_path) as store:
+        found = await store.load(RECORD.info_hash)
+    assert found is not None
+    assert (found.progress, found.partial) == (PROGRESS, {1: 1})
+
+
+@pytest.mark.parametrize(
+    "damage", ["inode = zeroblob(17)", "inode = x''", "device = zeroblob(9)", "size_bytes = 'x'"]
+)
+async def test_f6_a_damaged_row_of_a_file_costs_its_stamp(tmp_path: Path, damage: str) -> None:
+    stamps = StampTable([FileStamp(0, 5, 6, 7, 8), FileStamp(1, 5, 6, 9, 8)])
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        await store.save_progress(RECORD.info_hash, PROGRESS, stamps=lambda: stamps)
+    spoil(tmp_path, f"UPDATE stamps SET {damage} WHERE file_index = 1")
+    async with store_in(tmp_path) as store:
+        found = await store.load(RECORD.info_hash)
+    assert found is not None
+    assert found.stamps == {0: stamps[0]}
+
+
+async def test_f6_a_damaged_row_of_another_torrent_that_had_a_file_stops_no_save(
+    tmp_path: Path,
+) -> None:
+    stamps, other = StampTable([FileStamp(0, 5, 6, 7, 8)]), other_record(1)
+    async with store_in(tmp_path) as store:
+        await store.save_progress(other.info_hash, PROGRESS, stamps=lambda: stamps)
+    spoil(tmp_path, "UPDATE stamps SET info_hash = 'x'")
+    async with store_in(tmp_path) as store:
+        await store.save_torrent(RECORD)
+        await store.save_progress(
+            RECORD.info_hash, PROGRESS, stamps=lambda: stamps, taken=lambda: frozenset({0})
+        )
+        found = await store.load(RECORD.info_hash)
+    assert found is not None
+    assert found.stamps == stamps
 
 
 async def test_f6_a_damaged_torrent_row_is_taken_from_its_copy(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import gc
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from tests.support.managers import manager, manager_config
 from tests.support.swarm import PATIENCE_S, reach
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.v2_torrents import laid_out, layers_of, torrent_around, v2_info
-from torrent_engine.base.config import DormancyConfig
+from torrent_engine.base.config import DormancyConfig, MagnetLimits
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.state.session_table import load_sessions, save_sessions
+from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.manager import restoring
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.core import STOPPED
 from torrent_engine.engine.session.lifecycle import Lifecycle
+from torrent_engine.engine.session.saved import read_settings
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +101,31 @@ async def test_a_torrent_that_is_stopped_while_it_is_restored_at_rest_ends(
         (session,) = many.sessions
         with anyio.fail_after(PATIENCE_S):
             assert await session.wait_stopped() == STOPPED
+
+
+async def test_f6_a_link_that_is_longer_when_it_is_written_is_not_lost(tmp_path: Path) -> None:
+    urls = [f"udp://127.0.0.1:9/{number}{'/a' * 1_500}" for number in range(20)]
+    link = f"magnet:?xt=urn:btih:{'ab' * 20}" + "".join(f"&tr={url}" for url in urls)
+    async with manager(tmp_path) as many:
+        saved = (await many.add_torrent(link)).magnet
+    assert len(link) <= MagnetLimits().max_uri_bytes < len(str(saved))
+    async with manager(tmp_path) as many:
+        assert [session.magnet for session in many.sessions] == [saved]
+
+
+@pytest.mark.parametrize("link", ["magnet:?xt=urn:btih:ab", 7])
+async def test_f6_a_broken_link_costs_a_torrent_that_is_known_nothing_else(
+    tmp_path: Path, link: object
+) -> None:
+    metainfo, payload = make_torrent(payload_of(100_000))
+    write_files(metainfo, payload, tmp_path / "files")
+    async with manager(tmp_path) as many:
+        await reach(await many.add_torrent(metainfo), State.SEEDING)
+    async with await StateStore.open(tmp_path / "state") as store:
+        (record,) = await load_sessions(store)
+        await save_sessions(store, [replace(record, settings={**record.settings, "magnet": link})])
+    async with manager(tmp_path) as many:
+        (session,) = many.sessions
+        assert session.magnet is None
+        await reach(session, State.SEEDING)
+    assert read_settings({**record.settings, "magnet": link, "facts": None, "about": None}) is None

@@ -4,6 +4,7 @@ Frozen dataclasses: make a changed copy with :func:`dataclasses.replace`.
 """
 
 from torrent_engine.base.config.discovery import (
+    STORED_MAGNET_LIMITS,
     DhtConfig,
     FeedConfig,
     LsdConfig,
@@ -74,6 +75,7 @@ __all__ = [
     "MIB",
     "PEX_BENCODE_LIMITS",
     "STORED_BENCODE_LIMITS",
+    "STORED_MAGNET_LIMITS",
     "TRACKER_BENCODE_LIMITS",
     "AddressClass",
     "BandwidthConfig",

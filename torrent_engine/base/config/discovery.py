@@ -1,6 +1,7 @@
 """Configuration of trackers, DHT, LSD, PEX, magnet links and metadata exchange."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from torrent_engine.base.checks import Checked, Count, PeerPort, Share
 from torrent_engine.base.config.units import KIB, MIB
@@ -23,6 +24,19 @@ class MagnetLimits(Checked):
     """Peer addresses (``x.pe``) that are kept."""
     max_selected_files: int = 100_000
     """File indices (``so``, BEP 53) that are kept."""
+
+
+STORED_MAGNET_LIMITS: Final = MagnetLimits(
+    max_uri_bytes=64 * MIB,
+    max_trackers=1_000,
+    max_web_seeds=1_000,
+    max_peers=100_000,
+    max_selected_files=4_000_000,
+)
+"""For the resume database: whatever was accepted and saved can be read again.
+
+What is written is percent-encoded, so that it may be several times as long as the link was.
+"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from torrent_engine.base.config import STORED_MAGNET_LIMITS
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
@@ -60,7 +61,7 @@ class RemovedTorrents:
         """Return how to add a torrent again; of one that is not known, its info-hash only."""
         kept = self._table.get(info_hash.hex())
         try:
-            magnet = Magnet.parse(kept["magnet"])
+            magnet = Magnet.parse(kept["magnet"], limits=STORED_MAGNET_LIMITS)
             labels = tuple(map(str, kept["labels"]))
             save_path, category = str(kept["save_path"]), str(kept["category"])
         except (TypeError, KeyError, MagnetError, AttributeError):

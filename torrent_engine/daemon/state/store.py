@@ -77,7 +77,7 @@ class StoredTable:
         for key, text in texts.items():
             try:
                 self._values[key] = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 logger.warning("%s: the value of %r is damaged, and ignored", self.name, key)
 
     def text(self, key: str) -> str | None:

@@ -155,7 +155,7 @@ class ResumeKeeper:
     async def _plan(self, *, trust: bool) -> StartPlan:
         record = await self._store.load(self._metainfo.info_hash, with_metainfo=False)
         noted = await self._open_journal()
-        seen, plan = await self._look(record, noted, trust=trust)
+        seen, plan = await self._look_or_forget(record, noted, trust=trust)
         is_fresh = record is None and not (noted.pieces or plan.to_check or plan.partial)
         is_saved = True
         if is_fresh and not plan.verified.count:
@@ -209,6 +209,21 @@ class ResumeKeeper:
 
         await self._storage.in_thread(open_blocking)
         return opened[0]
+
+    async def _look_or_forget(
+        self, record: TorrentRecord | None, noted: Noted, *, trust: bool
+    ) -> tuple[FilesSeen, StartPlan]:
+        """Look and plan; a record that leads to a bug is set aside, and does without (row F6)."""
+        try:
+            return await self._look(record, noted, trust=trust)
+        except (TorrentEngineError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if record is None:
+                raise
+            _log.exception("%s: its record cannot be used", self._metainfo.info_hash.hex())
+            record = await self._store.set_aside(record, f"{type(error).__name__}: {error}")
+            return await self._look(record, noted, trust=trust)
 
     async def _look(
         self, record: TorrentRecord | None, noted: Noted, *, trust: bool

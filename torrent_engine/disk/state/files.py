@@ -9,21 +9,33 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha1, sha256
 from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.config import STORED_BENCODE_LIMITS
-from torrent_engine.base.errors import BencodeError, StateDatabaseError
+from torrent_engine.base.errors import BencodeError, StateDatabaseError, StorageError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.codec.bencode import decode_with_spans, skip_value
+from torrent_engine.codec.paths import PathParts
+from torrent_engine.disk.safe_open import check_parts
 from torrent_engine.disk.state.records import TorrentRecord
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _TEMPORARY: Final = re.compile(r"\.\d+\.tmp(-journal|-wal|-shm)?\Z")
 _INFO_HASH: Final = re.compile(r"[0-9a-f]{40}")
+_UNUSABLE: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What damaged JSON, or JSON of another shape, leads to."""
 _FOUND: Final = (
     "found_files",
     "found_folders",
@@ -223,18 +235,21 @@ class TorrentCopies:
             return b""
 
     def load(self, info_hash: InfoHash, *, with_metainfo: bool = True) -> TorrentRecord | None:
-        """Return what the two files say, or that beside the .torrent; None if it is not enough."""
+        """Return what the two files say, or that beside the .torrent; None if it is not enough.
+
+        Names that lead out of the save path are left out.
+        """
         try:
             where = json.loads(self._path(info_hash, "json").read_bytes())
             return TorrentRecord(
                 info_hash=info_hash,
-                name=str(where["name"]),
-                save_path=str(where["save_path"]),
-                renames={int(index): tuple(path) for index, path in where["renames"].items()},
+                name=_storable(where["name"]),
+                save_path=_storable(where["save_path"]),
+                renames=_checked_names(where["renames"]),
                 settings={name: where[name] for name in _FOUND if name in where},
                 metainfo_bytes=self.metainfo_bytes(info_hash) if with_metainfo else b"",
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except _UNUSABLE:
             return None
 
     def saved_ns(self, info_hash: InfoHash) -> int:
@@ -258,6 +273,23 @@ class TorrentCopies:
 
     def _path(self, info_hash: bytes, ending: str) -> Path:
         return self._folder / f"{info_hash.hex()}.{ending}"
+
+
+def _storable(value: object) -> str:
+    """Return a value as text; ValueError if the database cannot have it."""
+    text = str(value)
+    text.encode()
+    return text
+
+
+def _checked_names(renames: Mapping[str, object]) -> dict[int, PathParts]:
+    """Return the names that are safe, by the numbers of the files."""
+    found: dict[int, PathParts] = {}
+    for index, path in renames.items():
+        with suppress(ValueError, TypeError, StorageError):
+            if isinstance(path, list):
+                found[int(index)] = check_parts(path)
+    return found
 
 
 def is_torrent_of(data: bytes, info_hash: bytes) -> bool:

@@ -17,6 +17,7 @@ from torrent_engine.disk.safe_open import check_parts
 from torrent_engine.disk.stamp_table import StampTable
 
 INODE_BYTES: Final = 16  # Windows has inodes of 128 bits
+DEVICE_BYTES: Final = 8
 _CHECKSUM_BYTES: Final = 16
 _NODE_ID_BYTES: Final = 20
 _IPV4_NODE_BYTES: Final = 26  # BEP 5
@@ -179,7 +180,7 @@ def read_progress_row(row: tuple[Any, ...]) -> Progress:
 
 def stamp_row(info_hash: InfoHash, stamp: FileStamp) -> tuple[object, ...]:
     """Return the row of table ``stamps``."""
-    identity = stamp.inode.to_bytes(INODE_BYTES, "big"), stamp.device.to_bytes(8, "big")
+    identity = stamp.inode.to_bytes(INODE_BYTES, "big"), stamp.device.to_bytes(DEVICE_BYTES, "big")
     times = stamp.mtime_ns, *identity, stamp.ctime_ns
     return (bytes(info_hash), stamp.file_index, stamp.size_bytes, *times)
 
@@ -188,6 +189,8 @@ def read_stamp_row(row: tuple[Any, ...]) -> FileStamp | None:
     """Return the stamp of a row without its info-hash; None if it is damaged."""
     index, size, mtime, inode, device, ctime = row
     if not all(map(isinstance, row, (int, int, int, bytes, bytes, int))):
+        return None
+    if (len(inode), len(device)) != (INODE_BYTES, DEVICE_BYTES):
         return None
     identity = int.from_bytes(inode, "big"), int.from_bytes(device, "big")
     return FileStamp(index, size, mtime, *identity, ctime)

@@ -25,7 +25,8 @@ from torrent_engine.disk.state.records import check_types, read_settings, row_ch
 from torrent_engine.disk.state.store import StateStore
 
 _FILE: Final = '{{"position": {}, "settings": {}}}'
-_MAX_POSITION: Final = 2**62
+_POSITIONS: Final = range(2**63 - 2**32)  # SQLite has integers of 64 bits
+_FAR_POSITION: Final = 2**62  # what follows it is in the range, and stays behind it
 _log = logging.getLogger(__name__)
 
 
@@ -232,8 +233,12 @@ def _recovered(copies: TorrentCopies, info_hash: InfoHash) -> SessionRecord | No
     if (torrent := copies.load(info_hash)) is not None and "save_path" in settings:
         settings["save_path"] = torrent.save_path  # it may have moved since
     _log.warning("session %s is as it was when it was added", info_hash.hex())
-    position = min(max(position, 0), _MAX_POSITION)
-    return SessionRecord(info_hash, position, settings, is_recovered=True)
+    return SessionRecord(info_hash, _possible(position), settings, is_recovered=True)
+
+
+def _possible(position: int) -> int:
+    """Return a position that leaves room for later ones, in the place of one that does not."""
+    return position if position in _POSITIONS else min(max(position, 0), _FAR_POSITION)
 
 
 def _quarantine(db: sqlite3.Connection, row: tuple[Any, ...], error: StateDatabaseError) -> None:
@@ -265,7 +270,7 @@ def read_session_row(row: tuple[Any, ...]) -> SessionRecord:
     if len(info_hash) != SHA1_BYTES:
         raise StateDatabaseError("a session's row is damaged")
     settings = read_settings("a session's row", text)
-    return SessionRecord(InfoHash(info_hash), position, settings)
+    return SessionRecord(InfoHash(info_hash), _possible(position), settings)
 
 
 def _metainfo(db: sqlite3.Connection, info_hash: InfoHash) -> bytes:

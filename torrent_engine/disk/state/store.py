@@ -217,7 +217,7 @@ class StateStore:
             partial={
                 piece: int.from_bytes(blocks, "little")
                 for piece, blocks in partial
-                if isinstance(blocks, bytes)
+                if isinstance(piece, int) and piece >= 0 and isinstance(blocks, bytes)
             },
             stamps=StampTable(filter(None, map(read_stamp_row, stamps))),
         )
@@ -240,6 +240,15 @@ class StateStore:
         if record is not None:
             insert_rows(db, "torrents", [torrent_row(record)])
         return record
+
+    async def set_aside(self, record: TorrentRecord, reason: str) -> TorrentRecord:
+        """Forget the progress of a torrent, and return its record without it.
+
+        For one that cannot be used though its rows seem whole.
+        """
+        error = StateDatabaseError(reason)
+        await self.run(lambda db: self._quarantine(db, record.info_hash, error), is_precious=True)
+        return replace(record, progress=None, partial={}, stamps=StampTable())
 
     @staticmethod
     def _quarantine(db: sqlite3.Connection, info_hash: InfoHash, error: StateDatabaseError) -> None:
@@ -337,7 +346,8 @@ class StateStore:
             identity = stamp_row(owner, stamp)[4:6]
             query = "SELECT info_hash FROM stamps WHERE inode = ? AND device = ?"
             for (key,) in db.execute(query, identity).fetchall():
-                if key != owner and not self.is_in_use(InfoHash(key)):
+                is_whole = isinstance(key, bytes)
+                if key != owner and not (is_whole and self.is_in_use(InfoHash(key))):
                     delete = "DELETE FROM stamps WHERE inode = ? AND device = ? AND info_hash = ?"
                     db.execute(delete, (*identity, key))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from torrent_engine.base.config import SessionConfig
+from torrent_engine.base.config import STORED_MAGNET_LIMITS, SessionConfig
 from torrent_engine.base.errors import MagnetError
 from torrent_engine.base.ids import InfoHash, OwnerTie, PeerAddress
 from torrent_engine.codec.magnet import Magnet
@@ -101,7 +101,7 @@ def read_settings(
             is_paused=bool(settings["is_paused"]),
             priority=int(settings["priority"]),
             config=_config(settings),
-            magnet=None if settings["magnet"] is None else Magnet.parse(settings["magnet"]),
+            magnet=_magnet(settings["magnet"], is_needed=facts is None and about is None),
             snapshot=snapshot,
             was_resting=bool(settings["was_resting"]),
             extras=settings["extras"] if isinstance(settings["extras"], dict) else {},
@@ -113,6 +113,18 @@ def read_settings(
             files_path=_text(settings.get("files_path")),
         )
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MagnetError):
+        return None
+
+
+def _magnet(text: str | None, *, is_needed: bool) -> Magnet | None:
+    """Return a saved link; a broken one is none, unless nothing else says what the torrent is."""
+    if text is None:
+        return None
+    try:
+        return Magnet.parse(text, limits=STORED_MAGNET_LIMITS)
+    except (MagnetError, AttributeError):
+        if is_needed:
+            raise
         return None
 
 
