@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.protocol.tracker import schedule as schedule_module
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse
 from torrent_engine.protocol.tracker.schedule import (
     FIRST_PATIENCE_S,
@@ -290,6 +291,32 @@ def test_d1_urls_that_cannot_be_trackers_are_set_aside():
     s = schedule(["wss://t.example", A], ["file:///etc/passwd"])
     assert [record.url for record in s.records()] == [A]
     assert set(s.refused) == {"wss://t.example", "file:///etc/passwd"}
+
+
+@pytest.mark.parametrize("tiers", [1, 50, 1000])
+@pytest.mark.parametrize("has_usable", [True, False])
+def test_a15_urls_past_a_hundred_trackers_are_not_looked_at(monkeypatch, tiers, has_usable):
+    seen = []
+
+    def parse(url):
+        seen.append(url)
+        if not has_usable:
+            raise TrackerError("no tracker")
+
+    monkeypatch.setattr(schedule_module, "parse_tracker_url", parse)
+    urls = [f"http://t{n}.example/announce" for n in range(1000)]
+    in_tiers = [urls[n::tiers] for n in range(tiers)]
+    s = schedule(*in_tiers)
+    s.set_tiers(in_tiers[::-1])
+    s.set_tiers(in_tiers)
+    assert len(seen) == 300
+    assert (len(s.records()), len(s.refused)) == ((100, 0) if has_usable else (0, 100))
+
+
+def test_a15_a_full_schedule_parses_no_url_that_is_added(monkeypatch):
+    s = schedule(*([url] for url in MANY))
+    monkeypatch.setattr(schedule_module, "parse_tracker_url", None)
+    assert not s.add(A)
 
 
 def test_a15_trackers_past_a_hundred_are_dropped():

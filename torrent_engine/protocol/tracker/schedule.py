@@ -23,6 +23,7 @@ from torrent_engine.protocol.tracker.tiers import TrackerTiers
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
 MAX_TRACKERS: Final = 100  # row A15; each tier may use a socket
+MAX_REFUSED: Final = 100  # ours: URLs of one torrent that are shown as unusable
 NEVER: Final = float("inf")
 UNANSWERED: Final = 2  # ours: failures in a row before several trackers are tried at once
 MAX_AT_ONCE: Final = (
@@ -92,6 +93,33 @@ class _TrackerGroup:
         self.unanswered = 0
 
 
+def usable_trackers(
+    tiers: Sequence[Sequence[str]],
+) -> tuple[list[list[str]], dict[str, str]]:
+    """Return the first trackers that can be used, tier by tier, and why others cannot.
+
+    What comes after ``MAX_TRACKERS``, or after as many as ``MAX_REFUSED`` that cannot be used, is
+    not looked at (row A15). An odd URL can take 3 ms the first time: where there are many, call
+    this in a thread before; what it parses is remembered.
+    """
+    usable: list[list[str]] = []
+    refused: dict[str, str] = {}
+    room = MAX_TRACKERS
+    for tier in tiers:
+        usable.append([])
+        for url in tier:
+            if not room or len(refused) >= MAX_REFUSED:
+                return usable, refused
+            try:
+                parse_tracker_url(url)
+            except TrackerError as error:
+                refused[url] = str(error)
+            else:
+                usable[-1].append(url)
+                room -= 1
+    return usable, refused
+
+
 class AnnounceSchedule:
     """The announce schedule of one torrent; ``now`` is any monotonic time in seconds."""
 
@@ -103,13 +131,12 @@ class AnnounceSchedule:
         config: TrackerConfig,
         rng: random.Random,
     ) -> None:
-        self.refused: dict[str, str] = {}
-        """URLs that cannot be trackers here, with the reason."""
+        usable, self.refused = usable_trackers(tiers)
+        """``refused``: URLs that cannot be trackers here, with the reason."""
         self._config = config
         self._rng = rng
         self._is_private = is_private
-        usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
-        self._tiers = TrackerTiers(_capped(usable), rng)
+        self._tiers = TrackerTiers(usable, rng)
         self._records = {url: TrackerRecord(url) for url in self._tiers}
         self._stop_announces: list[AnnounceAttempt] = []
         self._groups = self._make_groups()
@@ -282,11 +309,11 @@ class AnnounceSchedule:
     def add(self, url: str, tier: int | None = None) -> bool:
         """Add a tracker; False if it is there already or there are too many.
 
-        Raises TrackerError if the URL cannot be a tracker.
+        Raises TrackerError if there is room, and the URL cannot be a tracker.
         """
-        parse_tracker_url(url)
         if len(self._records) >= MAX_TRACKERS or url in self._records:
             return False
+        parse_tracker_url(url)
         known_tiers = len(self._tiers)
         index = self._tiers.add(url, tier)
         self._records[url] = TrackerRecord(url)
@@ -323,9 +350,8 @@ class AnnounceSchedule:
 
         Those that stay keep their state, and those that go are sent "stopped" if they count us.
         """
-        self.refused.clear()
-        usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
-        wanted = TrackerTiers(_capped(usable), self._rng)
+        usable, self.refused = usable_trackers(tiers)
+        wanted = TrackerTiers(usable, self._rng)
         if self._shape(wanted) == self._shape(self._tiers):
             return False
         kept = set(wanted)
@@ -369,14 +395,6 @@ class AnnounceSchedule:
             if attempt.url == record.url:
                 record.is_started, record.tracker_id = True, attempt.tracker_id
         self._stop_announces = [each for each in self._stop_announces if each.url != record.url]
-
-    def _is_usable(self, url: str) -> bool:
-        try:
-            parse_tracker_url(url)
-        except TrackerError as error:
-            self.refused[url] = str(error)
-            return False
-        return True
 
     def _make_groups(self) -> list[_TrackerGroup]:
         if self._is_private:
@@ -481,12 +499,3 @@ def _event_for(record: TrackerRecord) -> AnnounceEvent:
     if not record.is_started:
         return AnnounceEvent.STARTED
     return AnnounceEvent.COMPLETED if record.owes_completed else AnnounceEvent.NONE
-
-
-def _capped(tiers: list[list[str]]) -> list[list[str]]:
-    room = MAX_TRACKERS
-    kept: list[list[str]] = []
-    for tier in tiers:
-        kept.append(tier[:room])
-        room -= len(kept[-1])
-    return kept
