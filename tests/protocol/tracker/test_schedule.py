@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError
 from torrent_engine.protocol.tracker import schedule as schedule_module
-from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse
+from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse, AnnounceTotals
 from torrent_engine.protocol.tracker.schedule import (
     FIRST_PATIENCE_S,
     MAX_AT_ONCE,
@@ -277,6 +277,21 @@ def test_after_a_reset_all_trackers_hear_started_again():
     s.reset()
     assert s.to_stop() == []
     assert due(s, 1.0) == {(A, E.STARTED), (B, E.STARTED)}
+
+
+def test_a_tracker_that_is_added_again_before_its_stop_is_told_of_the_same_payload():
+    moved = [0]
+    totals = lambda: AnnounceTotals(moved[0], 0, 0)  # noqa: E731 - shorter
+    s = AnnounceSchedule([[A]], is_private=False, config=CONFIG, rng=Plain(1), totals=totals)
+    moved[0] = 5
+    s.add(B)
+    s.succeeded(next(each for each in s.due(now=0.0) if each.url == B), answer(), now=0.0)
+    moved[0] = 9
+    s.remove(B)
+    s.add(B)
+    assert {each.url: each.base.uploaded_bytes for each in s.to_stop()} == {A: 0, B: 5}
+    s.reset()
+    assert {each.base.uploaded_bytes for each in s.due(now=1.0)} == {9}
 
 
 def test_a_reset_keeps_the_back_off():

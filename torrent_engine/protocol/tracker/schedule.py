@@ -8,7 +8,7 @@ Source: BEP 3, 12, 27, 31.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,8 +16,10 @@ from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import TrackerError, TrackerRefusedError
 from torrent_engine.protocol.tracker.announce import (
     MAX_INTERVAL_S,
+    NOTHING_MOVED,
     AnnounceEvent,
     AnnounceResponse,
+    AnnounceTotals,
 )
 from torrent_engine.protocol.tracker.tiers import TrackerTiers
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
@@ -56,6 +58,8 @@ class TrackerRecord:
     is_unconfirmed: bool = False
     """An announce is unanswered; we may be listed."""
     owes_completed: bool = False
+    base: AnnounceTotals = NOTHING_MOVED
+    """The totals when we began to announce to it: it is told what was moved since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class AnnounceAttempt:
     tracker_id: bytes | None
     patience_s: float | None = None
     """Timeout of this attempt; None: the client's own timeout."""
+    base: AnnounceTotals = NOTHING_MOVED
+    """What had been moved before we began to announce to this tracker."""
 
 
 @dataclass(slots=True)
@@ -130,15 +136,19 @@ class AnnounceSchedule:
         is_private: bool,
         config: TrackerConfig,
         rng: random.Random,
+        totals: Callable[[], AnnounceTotals] = lambda: NOTHING_MOVED,
     ) -> None:
         usable, self.refused = usable_trackers(tiers)
         """``refused``: URLs that cannot be trackers here, with the reason."""
         self._config = config
         self._rng = rng
+        self._totals = totals
+        """Returns the totals of the torrent, whenever that was started."""
         self._is_private = is_private
         self._tiers = TrackerTiers(usable, rng)
-        self._records = {url: TrackerRecord(url) for url in self._tiers}
         self._stop_announces: list[AnnounceAttempt] = []
+        self._records: dict[str, TrackerRecord] = {}
+        self._add_records(self._tiers)
         self._groups = self._make_groups()
 
     def records(self) -> list[TrackerRecord]:
@@ -288,7 +298,7 @@ class AnnounceSchedule:
         """Return a "stopped" for every tracker that counts us, or may do so."""
         stop_announces, self._stop_announces = self._stop_announces, []
         return stop_announces + [
-            AnnounceAttempt(record.url, AnnounceEvent.STOPPED, record.tracker_id)
+            _attempt(record, AnnounceEvent.STOPPED)
             for record in self.records()
             if record.is_started or record.is_unconfirmed
         ]
@@ -296,9 +306,12 @@ class AnnounceSchedule:
     def reset(self) -> None:
         """Reset what the trackers know and what is outstanding: the next ``due`` starts anew.
 
-        Back-off stays, so that stopping and starting again does not hammer a dead tracker.
+        Back-off stays, so that stopping and starting again does not hammer a dead tracker. The
+        trackers are told only of payload that is moved from now on.
         """
+        base = self._totals()
         for record in self._records.values():
+            record.base = base
             record.is_started = record.is_unconfirmed = record.owes_completed = False
         for group in self._groups:
             group.in_flight.clear()
@@ -316,8 +329,7 @@ class AnnounceSchedule:
         parse_tracker_url(url)
         known_tiers = len(self._tiers)
         index = self._tiers.add(url, tier)
-        self._records[url] = TrackerRecord(url)
-        self._cancel_stop(self._records[url])
+        self._add_records([url])
         if index is not None and index >= known_tiers:
             self._add_tier(index)
         elif (group := self._lane_of(url)).next_s == NEVER:
@@ -337,7 +349,7 @@ class AnnounceSchedule:
         if group.in_flight.pop(url, None) is not None:
             group.next_s = group.next_s if group.answered is not None else 0.0
         elif record.is_started or record.is_unconfirmed:
-            self._queue_stop(AnnounceAttempt(url, AnnounceEvent.STOPPED, record.tracker_id))
+            self._queue_stop(_attempt(record, AnnounceEvent.STOPPED))
         if group.current == url:
             group.current, group.answered, group.next_s = None, None, 0.0
         group.tried.pop(url, None)
@@ -358,10 +370,7 @@ class AnnounceSchedule:
         for url in [url for url in self._records if url not in kept]:
             self.remove(url)
         before = self._groups
-        for url in wanted:
-            if url not in self._records:
-                self._records[url] = TrackerRecord(url)
-                self._cancel_stop(self._records[url])
+        self._add_records([url for url in wanted if url not in self._records])
         self._tiers = wanted
         self._groups = self._make_groups()
         for group in self._groups:
@@ -386,6 +395,12 @@ class AnnounceSchedule:
                 group.next_s = 0.0 if old.next_s == NEVER else old.next_s  # it may have others now
                 self._tiers.promote(old.current)
 
+    def _add_records(self, urls: Iterable[str]) -> None:
+        base = self._totals()
+        for url in urls:
+            self._records[url] = TrackerRecord(url, base=base)
+            self._cancel_stop(self._records[url])
+
     def _queue_stop(self, attempt: AnnounceAttempt) -> None:
         self._stop_announces.append(replace(attempt, event=AnnounceEvent.STOPPED))
 
@@ -394,6 +409,7 @@ class AnnounceSchedule:
         for attempt in self._stop_announces:
             if attempt.url == record.url:
                 record.is_started, record.tracker_id = True, attempt.tracker_id
+                record.base = attempt.base
         self._stop_announces = [each for each in self._stop_announces if each.url != record.url]
 
     def _make_groups(self) -> list[_TrackerGroup]:
@@ -443,7 +459,7 @@ class AnnounceSchedule:
         patience_s = (
             self._patience_s(record) if len(waiting) > 1 or self._others_wait(now) else None
         )
-        attempt = AnnounceAttempt(record.url, _event_for(record), record.tracker_id, patience_s)
+        attempt = _attempt(record, _event_for(record), patience_s)
         group.in_flight[record.url] = attempt
         record.is_unconfirmed, record.announced_s = True, now
         return attempt
@@ -493,6 +509,12 @@ class AnnounceSchedule:
         doubled_s = self._config.backoff_first_s * 2.0 ** min(record.failures - 1, 30)
         jitter = 1.0 + self._rng.uniform(0.0, _JITTER)
         return min(doubled_s, self._config.backoff_max_s) * jitter
+
+
+def _attempt(
+    record: TrackerRecord, event: AnnounceEvent, patience_s: float | None = None
+) -> AnnounceAttempt:
+    return AnnounceAttempt(record.url, event, record.tracker_id, patience_s, record.base)
 
 
 def _event_for(record: TrackerRecord) -> AnnounceEvent:
