@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError, TrackerTimeoutError
 from torrent_engine.protocol.tracker import schedule as schedule_module
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse, AnnounceTotals
 from torrent_engine.protocol.tracker.schedule import (
@@ -292,6 +292,39 @@ def test_a_tracker_that_is_added_again_before_its_stop_is_told_of_the_same_paylo
     assert {each.url: each.base.uploaded_bytes for each in s.to_stop()} == {A: 0, B: 5}
     s.reset()
     assert {each.base.uploaded_bytes for each in s.due(now=1.0)} == {9}
+
+
+LOST = TrackerTimeoutError("no response", is_sent=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "may_be_listed"),
+    [
+        (LOST, True),
+        (TrackerTimeoutError("no connection"), False),
+        (TrackerError("down"), False),
+        (TrackerRefusedError("banned"), False),
+    ],
+)
+def test_bep3_who_got_an_announce_and_whose_answer_was_lost_is_sent_stopped(error, may_be_listed):
+    expected = [(A, E.STOPPED)] * may_be_listed
+    s = schedule([A])
+    s.failed(one(s, 0.0), error, now=30.0)
+    assert [(each.url, each.event) for each in s.to_stop()] == expected
+    s.remove(A)
+    assert due(s, 30.0) == set(expected)
+    s.add(A)
+    attempt = next(each for each in s.due(now=60.0) if each.event is E.STARTED)
+    s.remove(A)
+    s.failed(attempt, error, now=90.0)
+    assert due(s, 90.0) == set(expected)
+
+
+def test_bep3_a_later_refusal_says_that_a_lost_announce_listed_nobody():
+    s = schedule([A])
+    s.failed(one(s, 0.0), LOST, now=30.0)
+    s.failed(one(s, 60.0), TrackerRefusedError("unknown torrent"), now=61.0)
+    assert s.to_stop() == []
 
 
 def test_a_reset_keeps_the_back_off():

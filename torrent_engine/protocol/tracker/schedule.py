@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError, TrackerTimeoutError
 from torrent_engine.protocol.tracker.announce import (
     MAX_INTERVAL_S,
     NOTHING_MOVED,
@@ -56,7 +56,7 @@ class TrackerRecord:
     is_started: bool = False
     """It confirmed "started": we are listed as a peer until "stopped"."""
     is_unconfirmed: bool = False
-    """An announce is unanswered; we may be listed."""
+    """An announce was sent and not answered, as far as we know; we may be listed."""
     owes_completed: bool = False
     base: AnnounceTotals = NOTHING_MOVED
     """The totals when we began to announce to it: it is told what was moved since then."""
@@ -222,11 +222,13 @@ class AnnounceSchedule:
 
     def failed(self, attempt: AnnounceAttempt, error: TrackerError, *, now: float) -> float:
         """Record a failure; return seconds until the tracker is tried again (BEP 31, backoff)."""
+        is_answer_lost = isinstance(error, TrackerTimeoutError) and error.is_sent
         if attempt.url not in self._records:
-            if attempt.event is not AnnounceEvent.STARTED:
+            if is_answer_lost or attempt.event is not AnnounceEvent.STARTED:
                 self._queue_stop(attempt)
             return NEVER
         record, group = self._end(attempt)
+        record.is_unconfirmed = is_answer_lost
         record.failures += 1
         record.message = str(error)
         record.owes_completed = record.owes_completed and record.is_started
