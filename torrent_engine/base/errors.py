@@ -152,7 +152,14 @@ class TrackerRefusedError(TrackerError):
 
 
 class TrackerTimeoutError(TrackerError):
-    """A tracker did not answer in time."""
+    """A tracker did not answer in time.
+
+    ``is_sent``: the request itself was sent, so that the tracker may have done what it says.
+    """
+
+    def __init__(self, message: str, *, is_sent: bool = False) -> None:
+        super().__init__(message)
+        self.is_sent = is_sent
 
 
 class HttpError(TorrentEngineError):

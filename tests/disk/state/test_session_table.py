@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from tests.disk.state.test_backup import DAY_S, Wall
 from tests.disk.state.test_store import PROGRESS, RECORD, other_record, store_in
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import InfoHash
+from torrent_engine.disk.state import records, session_table
 from torrent_engine.disk.state.files import TorrentCopies
+from torrent_engine.disk.state.records import row_checksum, text_row_checksum
 from torrent_engine.disk.state.session_table import (
     SessionRecord,
     _recovered,
@@ -295,3 +298,39 @@ async def test_many_sessions_are_saved_without_a_sync_of_each(
         found = await load_sessions(store)
     assert [record.position for record in found] == list(range(1000))
     assert len(synced) < 10
+
+
+async def test_f11_a_row_is_made_in_the_thread_that_writes_it_when_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[bool, int]] = []
+    make = session_table._row
+
+    def row(record: SessionRecord) -> tuple[bytes, int, str, bytes]:
+        is_main = threading.current_thread() is threading.main_thread()
+        made.append((is_main, len(list((tmp_path / "torrents").glob("*.session")))))
+        return make(record)
+
+    monkeypatch.setattr(session_table, "_row", row)
+    async with store_in(tmp_path) as store:
+        await save_sessions(store, RECORDS)
+        assert await load_sessions(store) == LISTED
+    assert made == [(False, 0), (False, 1), (False, 2)]
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())), st.integers(1, 9))
+def test_f11_the_checksum_of_a_long_text_is_made_in_parts_and_is_the_same(
+    text: str, part_chars: int
+) -> None:
+    fields = (b"key", 7, text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "_PART_CHARS", part_chars)
+        assert text_row_checksum(fields) == row_checksum(fields)
+
+
+def test_f11_no_long_text_is_looked_at_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_PART_CHARS", 10)
+    whole: list[object] = []
+    monkeypatch.setattr(records, "row_checksum", whole.append)
+    text_row_checksum((b"key", 7, '{"a": 1234}'))
+    assert not whole

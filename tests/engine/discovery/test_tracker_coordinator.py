@@ -135,6 +135,52 @@ async def test_bep3_request_says_what_the_session_says():
     assert first.key == second.key != 0
 
 
+def moved(client):
+    found = [(r.event, r.totals.uploaded_bytes, r.totals.downloaded_bytes) for r in client.requests]
+    client.requests.clear()
+    return found
+
+
+async def test_bep3_totals_count_from_when_the_torrent_began_to_announce():
+    world = World([A])
+    client = world.client
+    for uploaded in (100, 300):
+        async with world.running():
+            world.totals = replace(
+                world.totals, uploaded_bytes=uploaded, downloaded_bytes=2 * uploaded
+            )
+            await world.clock.advance(1800)
+        world.totals = replace(world.totals, uploaded_bytes=uploaded + 1)
+        await world.coordinator.stop()
+        assert (
+            moved(client)
+            == {
+                100: [(E.STARTED, 0, 0), (E.NONE, 99, 198), (E.STOPPED, 100, 198)],
+                300: [(E.STARTED, 0, 0), (E.NONE, 199, 400), (E.STOPPED, 200, 400)],
+            }[uploaded]
+        )
+
+
+@pytest.mark.parametrize("is_new_list", [True, False])
+async def test_bep3_totals_count_from_when_a_tracker_was_added(is_new_list):
+    world = World([A])
+    client, coordinator = world.client, world.coordinator
+    async with world.running():
+        world.totals = replace(world.totals, uploaded_bytes=1001)
+        client.requests.clear()
+        if is_new_list:
+            coordinator.set_tiers([[A], [B]])
+        else:
+            coordinator.add_tracker(B)
+        await settle()
+        world.totals = replace(world.totals, uploaded_bytes=1501)
+        coordinator.remove_tracker(B)
+        await settle()
+        assert moved(client) == [(E.STARTED, 0, 0), (E.STOPPED, 500, 0)]
+    await coordinator.stop()
+    assert moved(client) == [(E.STOPPED, 1500, 0)]
+
+
 async def test_peers_and_a_success_are_reported():
     world = World([A])
     async with world.running():

@@ -2,6 +2,7 @@
 
 import gc
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,14 +18,17 @@ from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.v2_torrents import laid_out, layers_of, torrent_around, v2_info
 from torrent_engine.base.config import DormancyConfig, MagnetLimits
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.urls import ascii_host
 from torrent_engine.disk.state.session_table import load_sessions, save_sessions
 from torrent_engine.disk.state.store import StateStore
 from torrent_engine.engine.manager import restoring
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.core import STOPPED
 from torrent_engine.engine.session.lifecycle import Lifecycle
+from torrent_engine.engine.session.metadata import FEW_URLS
 from torrent_engine.engine.session.saved import read_settings
 from torrent_engine.engine.states import State
+from torrent_engine.protocol.tracker import urls
 
 pytestmark = pytest.mark.anyio
 
@@ -129,3 +133,24 @@ async def test_f6_a_broken_link_costs_a_torrent_that_is_known_nothing_else(
         assert session.magnet is None
         await reach(session, State.SEEDING)
     assert read_settings({**record.settings, "magnet": link, "facts": None, "about": None}) is None
+
+
+async def test_f11_many_tracker_urls_are_parsed_in_a_thread_before_a_torrent_rests_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bool] = []
+
+    def watched(host: str) -> str:
+        parsed.append(threading.current_thread() is threading.main_thread())
+        return ascii_host(host)
+
+    monkeypatch.setattr(urls, "ascii_host", watched)
+    tiers = [[f"http://127.0.0.1:1/{number}/announce"] for number in range(FEW_URLS + 1)]
+    for is_restored in (False, True):
+        parsed.clear()
+        urls._parsed.cache_clear()
+        async with TorrentManager(manager_config(tmp_path, dormancy=DormancyConfig())) as many:
+            if not is_restored:
+                await many.add_torrent(make_torrent(payload_of(100_000), tiers=tiers)[0])
+            assert [session.is_resting for session in many.sessions] == [True]
+        assert parsed == [False] * len(tiers)

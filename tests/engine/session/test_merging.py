@@ -50,3 +50,11 @@ def test_bep27_trackers_of_a_private_torrent_are_given_to_no_other() -> None:
     assert metainfo.is_private
     session: Any = FakeSession(is_private=False)
     assert merge_trackers(session, metainfo) == 0
+
+
+def test_a15_of_very_many_trackers_a_hundred_are_looked_at() -> None:
+    tiers = [[f"udp://{number}.example:80"] for number in range(150)]
+    metainfo, _ = make_torrent(b"x" * 100, tiers=tiers)
+    session: Any = FakeSession(is_private=False)
+    assert merge_trackers(session, metainfo) == 100
+    assert session.added == [url for (url,) in tiers[:100]]

@@ -1,7 +1,6 @@
 """What is to be done between two runs is done, also when the last run is just ending."""
 
 import errno
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -178,7 +177,6 @@ class Core:
     def __init__(self) -> None:
         self.info_hash = TORRENT.info_hash
         self.held_metainfo = TORRENT
-        self.named_tiers: list[list[str]] = []
         self.config = SessionConfig()
         self.published: list[Event] = []
         self.events = SimpleNamespace(publish=self.published.append)
@@ -225,6 +223,7 @@ class Loop(RunLoop):
             finish_unfinished=nothing,
             load_stored=nothing,
             rank_pieces=nothing,
+            learn_trackers=nothing,
             settle=nothing,
             go_home=nothing,
         )
@@ -263,22 +262,6 @@ async def test_after_a_recheck_the_next_run_begins() -> None:
     loop = Loop(core, "recheck", "stopped")
     await loop.go()
     assert len(loop.begun) == 2
-
-
-@pytest.mark.parametrize(("count", "is_thread"), [(20, False), (21, True)])
-async def test_many_tracker_urls_are_parsed_in_a_thread_before_a_run(
-    monkeypatch: pytest.MonkeyPatch, count: int, is_thread: bool
-) -> None:
-    learnt: list[tuple[list[str], bool]] = []
-
-    def learn(urls: list[str]) -> None:
-        learnt.append((urls, threading.current_thread() is not threading.main_thread()))
-
-    monkeypatch.setattr(run_loop, "learn_urls", learn)
-    core = Core()
-    core.named_tiers = [[f"udp://{number}.example:80"] for number in range(count)]
-    await Loop(core, "ratio").go()
-    assert [(len(urls), is_other) for urls, is_other in learnt] == [(count, True)] * is_thread
 
 
 async def test_a_run_without_descriptors_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from torrent_engine.base.errors import (
 )
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.codec.bencode import encode
+from torrent_engine.net.http import connections
 from torrent_engine.net.sockets.binding import Binding
 from torrent_engine.net.sockets.datagrams import open_datagrams
 from torrent_engine.net.tracker import client as tracker_client
@@ -278,8 +279,20 @@ async def test_bep12_a_tracker_is_waited_for_no_longer_than_there_is_patience():
         await anyio.sleep_forever()
 
     async with rude_server(silent) as server, open_tracker_client(CONFIG) as client:
-        with pytest.raises(TrackerTimeoutError, match=r"no response in 0\.1 s"):
-            await client.announce(f"{server.base}/announce", REQUEST, patience_s=0.1)
+        with pytest.raises(TrackerTimeoutError, match=r"no response in 1 s") as caught:
+            await client.announce(f"{server.base}/announce", REQUEST, patience_s=1.0)
+    assert caught.value.is_sent
+
+
+async def test_bep3_an_http_announce_without_a_connection_is_not_sent(monkeypatch):
+    async def connect(*_arguments, **_options):
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(connections._Backend, "connect_tcp", connect)
+    async with open_tracker_client(CONFIG) as client:
+        with pytest.raises(TrackerTimeoutError) as caught:
+            await client.announce("http://127.0.0.1:1/announce", REQUEST, patience_s=0.1)
+    assert not caught.value.is_sent
 
 
 # UDP
@@ -349,6 +362,14 @@ async def test_bep15_announce_over_udp():
         got = await announce(tracker.url)
     assert got.peers == (PeerAddress("1.2.3.4", 80),)
     assert tracker.packets[1].endswith(b"\x02\x0d/announce?k=1\x00")
+
+
+@pytest.mark.parametrize(("steps", "is_sent"), [([silence], False), ([connect, silence], True)])
+async def test_bep15_an_announce_is_sent_when_there_is_a_connection_id(steps, is_sent):
+    async with UdpTrackerScript(*steps) as tracker, open_tracker_client(CONFIG) as client:
+        with pytest.raises(TrackerTimeoutError) as caught:
+            await client.announce(tracker.url, REQUEST, patience_s=1.0)
+    assert caught.value.is_sent is is_sent
 
 
 async def test_bep15_lost_packets_are_sent_again():

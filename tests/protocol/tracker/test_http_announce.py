@@ -256,6 +256,18 @@ def test_bep48_malformed_scrape_response_is_refused(body):
         parse_scrape_response(body, [INFO_HASH])
 
 
+@pytest.mark.parametrize("name", ["failure reason", "failure_reason"])
+def test_bep3_a_failure_reason_without_a_word_is_a_refusal(name):
+    body = encode({name: "", "interval": 1800, "retry in": 5})
+    with pytest.raises(TrackerRefusedError, match="no reason given") as raised:
+        parse_announce_response(body, max_peers=10)
+    assert raised.value.retry_in_s == 300.0
+
+
+def test_an_answer_without_any_field_is_a_success_without_peers_as_in_other_clients():
+    assert parse_announce_response(b"de", max_peers=10) == AnnounceResponse(None, ())
+
+
 def test_bep48_failure_reason_of_a_scrape_is_a_refusal():
     with pytest.raises(TrackerRefusedError, match="no scrape"):
         parse_scrape_response(encode({"failure_reason": "no scrape"}), [INFO_HASH])

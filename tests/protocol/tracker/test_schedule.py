@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import TrackerError, TrackerRefusedError
-from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError, TrackerTimeoutError
+from torrent_engine.protocol.tracker import schedule as schedule_module
+from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceResponse, AnnounceTotals
 from torrent_engine.protocol.tracker.schedule import (
     FIRST_PATIENCE_S,
     MAX_AT_ONCE,
@@ -278,6 +279,54 @@ def test_after_a_reset_all_trackers_hear_started_again():
     assert due(s, 1.0) == {(A, E.STARTED), (B, E.STARTED)}
 
 
+def test_a_tracker_that_is_added_again_before_its_stop_is_told_of_the_same_payload():
+    moved = [0]
+    totals = lambda: AnnounceTotals(moved[0], 0, 0)  # noqa: E731 - shorter
+    s = AnnounceSchedule([[A]], is_private=False, config=CONFIG, rng=Plain(1), totals=totals)
+    moved[0] = 5
+    s.add(B)
+    s.succeeded(next(each for each in s.due(now=0.0) if each.url == B), answer(), now=0.0)
+    moved[0] = 9
+    s.remove(B)
+    s.add(B)
+    assert {each.url: each.base.uploaded_bytes for each in s.to_stop()} == {A: 0, B: 5}
+    s.reset()
+    assert {each.base.uploaded_bytes for each in s.due(now=1.0)} == {9}
+
+
+LOST = TrackerTimeoutError("no response", is_sent=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "may_be_listed"),
+    [
+        (LOST, True),
+        (TrackerTimeoutError("no connection"), False),
+        (TrackerError("down"), False),
+        (TrackerRefusedError("banned"), False),
+    ],
+)
+def test_bep3_who_got_an_announce_and_whose_answer_was_lost_is_sent_stopped(error, may_be_listed):
+    expected = [(A, E.STOPPED)] * may_be_listed
+    s = schedule([A])
+    s.failed(one(s, 0.0), error, now=30.0)
+    assert [(each.url, each.event) for each in s.to_stop()] == expected
+    s.remove(A)
+    assert due(s, 30.0) == set(expected)
+    s.add(A)
+    attempt = next(each for each in s.due(now=60.0) if each.event is E.STARTED)
+    s.remove(A)
+    s.failed(attempt, error, now=90.0)
+    assert due(s, 90.0) == set(expected)
+
+
+def test_bep3_a_later_refusal_says_that_a_lost_announce_listed_nobody():
+    s = schedule([A])
+    s.failed(one(s, 0.0), LOST, now=30.0)
+    s.failed(one(s, 60.0), TrackerRefusedError("unknown torrent"), now=61.0)
+    assert s.to_stop() == []
+
+
 def test_a_reset_keeps_the_back_off():
     s = schedule([A])
     s.failed(one(s, 0.0), TrackerError("down"), now=0.0)
@@ -290,6 +339,32 @@ def test_d1_urls_that_cannot_be_trackers_are_set_aside():
     s = schedule(["wss://t.example", A], ["file:///etc/passwd"])
     assert [record.url for record in s.records()] == [A]
     assert set(s.refused) == {"wss://t.example", "file:///etc/passwd"}
+
+
+@pytest.mark.parametrize("tiers", [1, 50, 1000])
+@pytest.mark.parametrize("has_usable", [True, False])
+def test_a15_urls_past_a_hundred_trackers_are_not_looked_at(monkeypatch, tiers, has_usable):
+    seen = []
+
+    def parse(url):
+        seen.append(url)
+        if not has_usable:
+            raise TrackerError("no tracker")
+
+    monkeypatch.setattr(schedule_module, "parse_tracker_url", parse)
+    urls = [f"http://t{n}.example/announce" for n in range(1000)]
+    in_tiers = [urls[n::tiers] for n in range(tiers)]
+    s = schedule(*in_tiers)
+    s.set_tiers(in_tiers[::-1])
+    s.set_tiers(in_tiers)
+    assert len(seen) == 300
+    assert (len(s.records()), len(s.refused)) == ((100, 0) if has_usable else (0, 100))
+
+
+def test_a15_a_full_schedule_parses_no_url_that_is_added(monkeypatch):
+    s = schedule(*([url] for url in MANY))
+    monkeypatch.setattr(schedule_module, "parse_tracker_url", None)
+    assert not s.add(A)
 
 
 def test_a15_trackers_past_a_hundred_are_dropped():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.protocol.tracker import urls
+from torrent_engine.protocol.tracker.schedule import usable_trackers
 from torrent_engine.protocol.tracker.urls import (
     TrackerUrl,
     parse_tracker_url,
@@ -158,7 +159,7 @@ def test_d4_a_path_of_very_many_elements_is_hidden_whole(count):
 def test_what_was_learnt_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is good or not: in a .torrent they may be a thousand."""
     good, bad = "udp://learnt.example:80", "udp://learnt.example:0"
-    urls.learn_urls([good, bad])
+    usable_trackers([[good, bad]])
     monkeypatch.setattr(urls, "urlsplit", None)
     assert urls.parse_tracker_url(good).host == "learnt.example"
     with pytest.raises(TrackerError, match="without host or port"):

@@ -21,7 +21,7 @@ from torrent_engine.base.errors import StateDatabaseError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.disk.state.database import insert_rows
 from torrent_engine.disk.state.files import TorrentCopies, is_torrent_of
-from torrent_engine.disk.state.records import check_types, read_settings, row_checksum
+from torrent_engine.disk.state.records import check_types, read_settings, text_row_checksum
 from torrent_engine.disk.state.store import StateStore
 
 _FILE: Final = '{{"position": {}, "settings": {}}}'
@@ -61,22 +61,26 @@ class SessionRecord:
 async def save_sessions(store: StateStore, records: Sequence[SessionRecord]) -> None:
     """Remember torrents, all of them or none; an empty metainfo leaves the one that is there.
 
-    The copies of the .torrents are written too, but not synced one by one: the database is.
+    The copies of the .torrents are written too, but not synced one by one: the database is. The
+    records are read in the thread of the database: their settings must not change until then.
     """
-    rows = [_row(record) for record in records]
     metainfos = [
         (bytes(record.info_hash), record.metainfo_bytes)
         for record in records
         if record.metainfo_bytes
     ]
-
     clocks = [_clock_row(each.info_hash, each.clocks) for each in records if each.clocks]
-    texts = [(bytes(key), _FILE.format(position, text)) for key, position, text, _ in rows]
+
+    def saved_rows() -> Iterator[tuple[bytes, int, str, bytes]]:
+        """Make each row when it is written: a thousand long URLs are 11 MB of text."""
+        for record in records:
+            row = key, position, text, _ = _row(record)
+            store.copies.save_sessions([(key, _FILE.format(position, text))])
+            yield row
 
     def save(db: sqlite3.Connection) -> None:
         store.copies.save_unsynced(metainfos)
-        store.copies.save_sessions(texts)
-        insert_rows(db, "sessions", rows)
+        insert_rows(db, "sessions", saved_rows())
         insert_rows(db, "session_metainfos", metainfos)
         insert_rows(db, "session_clocks", clocks)
 
@@ -254,11 +258,11 @@ def _row(record: SessionRecord) -> tuple[bytes, int, str, bytes]:
 
 def _row_of(info_hash: bytes, position: int, settings: str) -> tuple[bytes, int, str, bytes]:
     fields = (bytes(info_hash), int(position), settings)
-    return (*fields, row_checksum(fields))
+    return (*fields, text_row_checksum(fields))
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:
-    return bool(row_checksum(row[:-1]) == row[-1])
+    return bool(text_row_checksum(row[:-1]) == row[-1])
 
 
 def read_session_row(row: tuple[Any, ...]) -> SessionRecord:

@@ -100,7 +100,7 @@ class TrackerCoordinator:
         log: TrackerLog | None = None,
     ) -> None:
         self._schedule = AnnounceSchedule(
-            metainfo_tiers, is_private=is_private, config=config, rng=rng
+            metainfo_tiers, is_private=is_private, config=config, rng=rng, totals=totals
         )
         self._info_hash = info_hash
         self._peer_id = peer_id
@@ -274,7 +274,7 @@ class TrackerCoordinator:
             info_hash=self._info_hash,
             peer_id=self._peer_id,
             port=self._listen_port(),
-            totals=self._totals(),
+            totals=self._totals().since(attempt.base),
             event=attempt.event,
             numwant=self._config.numwant,
             key=self._key,

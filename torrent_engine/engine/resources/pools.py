@@ -68,6 +68,7 @@ class Pools:
         disk, rest = config.disk, config.dormancy
         self.disk_limiter = anyio.CapacityLimiter(disk.disk_threads)
         self.hash_limiter = anyio.CapacityLimiter(disk.hash_threads)
+        self.url_limiter = anyio.CapacityLimiter(1)
         pool, files, descriptors = _within_descriptors(config.pool, disk)
         self.disk_counts = DiskCounts()
         self.open_files = OpenFiles(files)

@@ -124,7 +124,10 @@ class SharedResources:
         self.seeding_rules = pools.config.seeding
         """When seeding ends, of torrents that have no rule of their own."""
         self.dormant_timers, self.wake_gate = pools.dormant_timers, pools.wake_gate
-        self.dormant_links_limiter = pools.dormant_links_limiter
+        self.dormant_links_limiter, self.url_limiter = (
+            pools.dormant_links_limiter,
+            pools.url_limiter,
+        )
         self.router, self.bandwidth = pools.router, pools.bandwidth
         self.session_jobs = pools.session_jobs
         self._tasks: anyio.abc.TaskGroup | None = None

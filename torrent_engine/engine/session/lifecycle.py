@@ -171,6 +171,7 @@ class Lifecycle:
             raise
         try:
             await self._metadata.recall()
+            await self._metadata.learn_trackers()
             core.claim_other_hash(other_hash)
         except BaseException:
             shared.sessions.remove(core.info_hash)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from torrent_engine.base.errors import TrackerError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session.session import Session
+from torrent_engine.protocol.tracker.schedule import MAX_TRACKERS
 
 
 def merge_trackers(session: Session, torrent: Metainfo | Magnet) -> int:
@@ -19,7 +21,7 @@ def merge_trackers(session: Session, torrent: Metainfo | Magnet) -> int:
         return 0
     if isinstance(torrent, Metainfo) and torrent.is_private:
         return 0
-    for url in _trackers_of(torrent):
+    for url in islice(_trackers_of(torrent), MAX_TRACKERS):  # no torrent uses more
         with suppress(TrackerError):
             added += session.add_tracker(url)
     return added

@@ -1,12 +1,16 @@
 """Where a Session gets its metainfo from: the database, or what the swarm sent."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from typing import Final
 
 import anyio.to_thread
 
 from torrent_engine.base.errors import SessionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.dormancy.metadata_cache import recall
 from torrent_engine.engine.events import ChangedGroup
 from torrent_engine.engine.runs.file_selection import choose_files
@@ -17,6 +21,9 @@ from torrent_engine.engine.transfer.progress import (
     check_priorities,
     piece_priorities,
 )
+from torrent_engine.protocol.tracker.schedule import usable_trackers
+
+FEW_URLS: Final = 20  # ours: of trackers, parsed at once
 
 
 class Metadata:
@@ -65,6 +72,30 @@ class Metadata:
         core.config = chosen
         core.hold_metainfo(metainfo)
         core.settings_changed(ChangedGroup.ABOUT)
+
+    async def learn_trackers(self) -> None:
+        """Parse the tracker URLs in a thread if they are many: odd ones take milliseconds each.
+
+        Torrents do so one after the other: only so many results are remembered. They are parsed
+        where they are needed if there is no thread.
+        """
+        core = self._core
+        for tiers in (self._named_tiers, core.edits.tiers_of(())):
+            if sum(map(len, tiers)) > FEW_URLS:
+                with suppress(SessionError):
+                    await run_in_thread(
+                        usable_trackers,
+                        tiers,
+                        limiter=core.shared.url_limiter,
+                        failure=SessionError,
+                    )
+
+    @property
+    def _named_tiers(self) -> Sequence[Sequence[str]]:
+        """What the torrent names itself, as far as that is in memory."""
+        core = self._core
+        is_known = core.facts is not None or core.snapshot is not None or not core.is_stored
+        return core.named_tiers if is_known else ()
 
     async def rank_pieces(self) -> RankedPieces | None:
         """Return which pieces the chosen files need, if that takes a thread; else None."""

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
-import anyio.to_thread
 
 from torrent_engine.base.errors import DiskFullError, SessionError, TorrentEngineError
 from torrent_engine.codec.magnet import Magnet
@@ -25,7 +24,6 @@ from torrent_engine.engine.states import Signal, State
 from torrent_engine.engine.stats import SessionStats
 from torrent_engine.engine.swarm.parked_links import ParkedLinks, no_link
 from torrent_engine.engine.transfer.handover import Handover
-from torrent_engine.protocol.tracker.urls import learn_urls
 
 if TYPE_CHECKING:
     from torrent_engine.engine.transfer.progress import RankedPieces
@@ -34,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 OPEN_AGAIN_S: Final = 0.5  # ours: others may have given descriptors back by then (row F9)
 MANY_WAITS: Final = 20  # ours: who has none for so long is told more clearly
-FEW_URLS: Final = 20  # ours: of trackers, parsed at once
 RECHECK: Final = "recheck"
 METADATA_ONLY: Final = "metadata"
 OF_THE_RUN: Final = frozenset({None, RECHECK, BETWEEN, REST})
@@ -160,9 +157,9 @@ class RunLoop:
             await self._metadata.load_stored()
             core.claim_other_hash()
             self._ranked = await self._metadata.rank_pieces()
-            await self._learn_trackers()
             await self._relocation.settle(core.held_metainfo)
             await self._relocation.go_home(core.held_metainfo)
+            await self._metadata.learn_trackers()
             if self._work is not None:  # nothing is awaited from here to the run
                 await self.do_work()
                 continue  # it may have left a move to be finished, and more work may have come
@@ -178,12 +175,6 @@ class RunLoop:
         core.stop_reason = core.stop_wanted
         core.error = None  # it was stopped while the disk was full
         return False
-
-    async def _learn_trackers(self) -> None:
-        """Parse the tracker URLs in a thread if they are many: odd ones take milliseconds each."""
-        urls = [url for tier in self._core.named_tiers for url in tier]
-        if len(urls) > FEW_URLS:
-            await anyio.to_thread.run_sync(learn_urls, urls)
 
     async def _run_and_rest(self, metainfo: Metainfo) -> bool:
         """Run once; return whether the torrent is dormant after it."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FEW_PEERS: Final = 5  # ours: with fewer, sources are asked again before their time
 ASK_AGAIN_S: Final = 30.0  # ours; how soon each can be asked again is up to it
+MAX_JOIN_NODES: Final = 50  # ours: a torrent may name a thousand, each a request at once
 
 
 class Endpoints(Protocol):
@@ -170,7 +171,10 @@ class PeerSources:
         """Announce to the DHT and the local network, unless the torrent is private (BEP 27)."""
         if self._facts.is_private:
             return
-        for node in self._facts.nodes:
+        nodes = self._facts.nodes
+        if len(nodes) > MAX_JOIN_NODES:  # others at the next join
+            nodes = self._swarm.rng.sample(nodes, MAX_JOIN_NODES)
+        for node in nodes:
             self._shared.discovery.add_dht_node(*node)
         self._shared.discovery.join(
             self._swarm.info_hash,

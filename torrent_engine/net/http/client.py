@@ -4,7 +4,7 @@ Source: fault model, rows A13, A14, D1 to D4. The HTTP implementation is httpx2.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -90,7 +90,7 @@ class HttpClient:
         self._ssl_context = ssl_context
         self._slots = FairSlots(slot_limits(config))
 
-    async def get(
+    async def get(  # noqa: PLR0913 - keyword-only, but for the URL
         self,
         url: str,
         *,
@@ -99,12 +99,14 @@ class HttpClient:
         policy: AddressPolicy = USER_POLICY,
         addresses: Sequence[str] = (),
         has_slot: bool = False,
+        on_sent: Callable[[], None] | None = None,
     ) -> HttpResponse:
         """Fetch ``url``, following up to five redirects, each checked like the first.
 
         ``max_bytes`` limits the body before and after decompression. ``addresses`` are known
         literal addresses of the host; they are checked too. The host is resolved once, and only
         checked addresses are connected to. ``has_slot``: the caller limits the number of requests.
+        ``on_sent`` is called when the first request is sent.
         Raises HttpError for all failures, without secrets of the URL, and AddressRefusedError if
         the policy refuses; responses of any status, and redirects to magnet links, are returned.
         """
@@ -113,7 +115,7 @@ class HttpClient:
         async with slot:
             try:
                 with anyio.fail_after(timeout_s), silent_logging():
-                    hop = Hop(url, {**basic_auth(url), **(headers or {})}, addresses)
+                    hop = Hop(url, {**basic_auth(url), **(headers or {})}, addresses, on_sent)
                     return await self._follow(hop, policy, max_bytes)
             except TimeoutError as error:
                 raise HttpError(

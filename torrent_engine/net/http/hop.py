@@ -5,7 +5,7 @@ addresses.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
@@ -31,6 +31,8 @@ class Hop:
     headers: Mapping[str, str]
     addresses: Sequence[str] = ()
     """Literal addresses to use instead of resolving the host."""
+    on_sent: Callable[[], None] | None = None
+    """Called when the head of the request is sent."""
     parts: TrackerUrl = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,11 +79,17 @@ class Hop:
                     "target": parts.target.encode("ascii"),
                     "sni_hostname": parts.host,
                     "timeout": timeouts,
+                    **({} if self.on_sent is None else {"trace": self._trace}),
                 },
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise HttpError(described(error)) from error
         return request
+
+    async def _trace(self, step: str, _info: object) -> None:
+        """Note what the library does."""
+        if self.on_sent is not None and step.endswith(".send_request_headers.complete"):
+            self.on_sent()
 
 
 def parse_http_url(url: str) -> TrackerUrl:

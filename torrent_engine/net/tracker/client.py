@@ -105,15 +105,21 @@ class TrackerClient:
         the configured one. Raises TrackerError without a response, TrackerRefusedError if the
         tracker refuses. Messages contain no secrets of the URL.
         """
+        sent: list[str] = []
 
         async def ask(place: str, parts: TrackerUrl, addresses: Sequence[str]) -> AnnounceResponse:
+            on_sent = partial(sent.append, place)
             if parts.scheme == "udp":
-                return await self._announce_udp(parts, addresses, request)
-            return await self._announce_http(place, parts, addresses, request)
+                return await self._announce_udp(parts, addresses, request, on_sent)
+            return await self._announce_http(place, parts, addresses, request, on_sent)
 
         places = await self._places(url, request.info_hash)
         for_torrent = partial(self._request, ask=ask, key=request.info_hash, patience_s=patience_s)
-        return merge_responses(await self._first(places, for_torrent))
+        try:
+            return merge_responses(await self._first(places, for_torrent))
+        except TrackerTimeoutError as error:
+            error.is_sent = bool(sent)
+            raise
 
     async def scrape(
         self, url: str, info_hashes: Sequence[InfoHash]
@@ -233,16 +239,24 @@ class TrackerClient:
         return answers
 
     async def _announce_udp(
-        self, parts: TrackerUrl, addresses: Sequence[str], request: AnnounceRequest
+        self,
+        parts: TrackerUrl,
+        addresses: Sequence[str],
+        request: AnnounceRequest,
+        on_sent: Callable[[], None],
     ) -> AnnounceResponse:
         announce = UdpAnnounce(request, parts.target)
-        answer = await self._ask_udp(addresses, parts.port, announce)
+        answer = await self._ask_udp(addresses, parts.port, announce, on_sent)
         if isinstance(answer, dict):
             raise RemoteProtocolError("a scrape response to an announce", bep=15)
         return answer
 
     async def _ask_udp(
-        self, addresses: Sequence[str], port: int, request: UdpAnnounce | UdpScrape
+        self,
+        addresses: Sequence[str],
+        port: int,
+        request: UdpAnnounce | UdpScrape,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> UdpAnswer:
         """Ask one address of a family, another one after each time that it did not answer."""
         hopeful = [each for each in addresses if (each, port) not in self._silent]
@@ -251,7 +265,7 @@ class TrackerClient:
                 self._silent.pop((each, port), None)
             hopeful = list(addresses)
         try:
-            return await self._udp.ask(hopeful[0], port, request)
+            return await self._udp.ask(hopeful[0], port, request, on_sent)
         except TrackerRefusedError:
             raise
         except BaseException:
@@ -262,10 +276,15 @@ class TrackerClient:
             raise
 
     async def _announce_http(
-        self, url: str, parts: TrackerUrl, addresses: Sequence[str], request: AnnounceRequest
+        self,
+        url: str,
+        parts: TrackerUrl,
+        addresses: Sequence[str],
+        request: AnnounceRequest,
+        on_sent: Callable[[], None],
     ) -> AnnounceResponse:
         target = http_announce.announce_target(parts.target, request)
-        body = await self._get(url, target, addresses)
+        body = await self._get(url, target, addresses, on_sent)
         max_peers = self._config.max_peers
         parse = partial(http_announce.parse_announce_response, body, max_peers=max_peers)
         return await self._parsed(body, parse)
@@ -279,13 +298,20 @@ class TrackerClient:
         except (RuntimeError, MemoryError) as error:
             raise TrackerError("no thread is left to parse a response") from error
 
-    async def _get(self, url: str, target: str, addresses: Sequence[str]) -> bytes:
+    async def _get(
+        self,
+        url: str,
+        target: str,
+        addresses: Sequence[str],
+        on_sent: Callable[[], None] | None = None,
+    ) -> bytes:
         response = await self._http.get(
             _with_target(url, target),
             max_bytes=self._config.max_response_bytes,
             policy=TRACKER_POLICY,
             addresses=addresses,
             has_slot=True,  # that of the announce, with one request for each address family
+            on_sent=on_sent,
         )
         return _checked_body(response)
 

@@ -78,9 +78,16 @@ class UdpTrackers:
         if datagrams is not None:
             datagrams.route(TRACKER_FIRST_BYTES, self)
 
-    async def ask(self, address: str, port: int, request: UdpAnnounce | UdpScrape) -> UdpAnswer:
+    async def ask(
+        self,
+        address: str,
+        port: int,
+        request: UdpAnnounce | UdpScrape,
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> UdpAnswer:
         """Send a request to a literal address and return the response.
 
+        ``on_sent`` is called when it is sent, which is after the tracker gave a connection id.
         With a proxy the address may be a name. Raises TrackerError without a response after all
         retries (the caller sets a time limit), TrackerRefusedError if the tracker refuses,
         RemoteProtocolError for a malformed response.
@@ -100,18 +107,20 @@ class UdpTrackers:
         ask = _Pending(exchange)
         self._pending.setdefault(remote, []).append(ask)
         try:
-            await self._drive(remote, ask)
+            await self._drive(remote, ask, on_sent)
         finally:
             self._forget(remote, ask)
         return _result(exchange)
 
-    async def _drive(self, remote: PeerAddress, ask: _Pending) -> None:
+    async def _drive(self, remote: PeerAddress, ask: _Pending, on_sent: Callable[[], None]) -> None:
         exchange = ask.exchange
         exchange.start(now=self._clock())
         while exchange.state is not ExchangeState.DONE:
             ask.wake = anyio.Event()
             for packet in exchange.datagrams_to_send():
                 self._send(packet, remote)
+            if exchange.state is ExchangeState.REQUESTING:
+                on_sent()
             with anyio.move_on_after(exchange.next_timer() - self._clock()):
                 await ask.wake.wait()
             exchange.handle_timer(now=self._clock())

@@ -3,7 +3,7 @@
 Source: BEP 3, 7, 15, 21, 24, 48.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -25,7 +25,7 @@ class AnnounceEvent(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AnnounceTotals:
-    """The totals of an announce: payload since "started", and payload left."""
+    """The totals of an announce: payload moved, and payload left."""
 
     uploaded_bytes: int
     downloaded_bytes: int
@@ -33,6 +33,17 @@ class AnnounceTotals:
     """0 for a seed."""
     is_partial_seed: bool = False
     """Nothing of what is left is wanted (BEP 21). BEP 15 has no number for it: only HTTP tells."""
+
+    def since(self, base: "AnnounceTotals") -> "AnnounceTotals":
+        """Return these without the payload that had been moved at an earlier time."""
+        return replace(
+            self,
+            uploaded_bytes=max(self.uploaded_bytes - base.uploaded_bytes, 0),
+            downloaded_bytes=max(self.downloaded_bytes - base.downloaded_bytes, 0),
+        )
+
+
+NOTHING_MOVED: Final = AnnounceTotals(uploaded_bytes=0, downloaded_bytes=0, left_bytes=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,9 @@ def _decoded(body: bytes) -> Fields:
         value, _ = decode_reply(body, limits=TRACKER_BENCODE_LIMITS)
     except BencodeError as error:
         raise RemoteProtocolError(f"tracker response: {error}", bep=3) from error
-    reason = _text(value, b"failure reason") or _text(value, b"failure_reason")
-    if reason is not None:
+    reasons = [_text(value, key) for key in (b"failure reason", b"failure_reason")]
+    if reasons != [None, None]:
+        reason = next(filter(None, reasons), "no reason given")
         raise TrackerRefusedError(reason, retry_in_s=_retry_in_s(value))
     return value
 

@@ -8,21 +8,24 @@ Source: BEP 3, 12, 27, 31.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from torrent_engine.base.config import TrackerConfig
-from torrent_engine.base.errors import TrackerError, TrackerRefusedError
+from torrent_engine.base.errors import TrackerError, TrackerRefusedError, TrackerTimeoutError
 from torrent_engine.protocol.tracker.announce import (
     MAX_INTERVAL_S,
+    NOTHING_MOVED,
     AnnounceEvent,
     AnnounceResponse,
+    AnnounceTotals,
 )
 from torrent_engine.protocol.tracker.tiers import TrackerTiers
 from torrent_engine.protocol.tracker.urls import parse_tracker_url
 
 MAX_TRACKERS: Final = 100  # row A15; each tier may use a socket
+MAX_REFUSED: Final = 100  # ours: URLs of one torrent that are shown as unusable
 NEVER: Final = float("inf")
 UNANSWERED: Final = 2  # ours: failures in a row before several trackers are tried at once
 MAX_AT_ONCE: Final = (
@@ -53,8 +56,10 @@ class TrackerRecord:
     is_started: bool = False
     """It confirmed "started": we are listed as a peer until "stopped"."""
     is_unconfirmed: bool = False
-    """An announce is unanswered; we may be listed."""
+    """An announce was sent and not answered, as far as we know; we may be listed."""
     owes_completed: bool = False
+    base: AnnounceTotals = NOTHING_MOVED
+    """The totals when we began to announce to it: it is told what was moved since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class AnnounceAttempt:
     tracker_id: bytes | None
     patience_s: float | None = None
     """Timeout of this attempt; None: the client's own timeout."""
+    base: AnnounceTotals = NOTHING_MOVED
+    """What had been moved before we began to announce to this tracker."""
 
 
 @dataclass(slots=True)
@@ -92,6 +99,33 @@ class _TrackerGroup:
         self.unanswered = 0
 
 
+def usable_trackers(
+    tiers: Sequence[Sequence[str]],
+) -> tuple[list[list[str]], dict[str, str]]:
+    """Return the first trackers that can be used, tier by tier, and why others cannot.
+
+    What comes after ``MAX_TRACKERS``, or after as many as ``MAX_REFUSED`` that cannot be used, is
+    not looked at (row A15). An odd URL can take 3 ms the first time: where there are many, call
+    this in a thread before; what it parses is remembered.
+    """
+    usable: list[list[str]] = []
+    refused: dict[str, str] = {}
+    room = MAX_TRACKERS
+    for tier in tiers:
+        usable.append([])
+        for url in tier:
+            if not room or len(refused) >= MAX_REFUSED:
+                return usable, refused
+            try:
+                parse_tracker_url(url)
+            except TrackerError as error:
+                refused[url] = str(error)
+            else:
+                usable[-1].append(url)
+                room -= 1
+    return usable, refused
+
+
 class AnnounceSchedule:
     """The announce schedule of one torrent; ``now`` is any monotonic time in seconds."""
 
@@ -102,16 +136,19 @@ class AnnounceSchedule:
         is_private: bool,
         config: TrackerConfig,
         rng: random.Random,
+        totals: Callable[[], AnnounceTotals] = lambda: NOTHING_MOVED,
     ) -> None:
-        self.refused: dict[str, str] = {}
-        """URLs that cannot be trackers here, with the reason."""
+        usable, self.refused = usable_trackers(tiers)
+        """``refused``: URLs that cannot be trackers here, with the reason."""
         self._config = config
         self._rng = rng
+        self._totals = totals
+        """Returns the totals of the torrent, whenever that was started."""
         self._is_private = is_private
-        usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
-        self._tiers = TrackerTiers(_capped(usable), rng)
-        self._records = {url: TrackerRecord(url) for url in self._tiers}
+        self._tiers = TrackerTiers(usable, rng)
         self._stop_announces: list[AnnounceAttempt] = []
+        self._records: dict[str, TrackerRecord] = {}
+        self._add_records(self._tiers)
         self._groups = self._make_groups()
 
     def records(self) -> list[TrackerRecord]:
@@ -185,11 +222,13 @@ class AnnounceSchedule:
 
     def failed(self, attempt: AnnounceAttempt, error: TrackerError, *, now: float) -> float:
         """Record a failure; return seconds until the tracker is tried again (BEP 31, backoff)."""
+        is_answer_lost = isinstance(error, TrackerTimeoutError) and error.is_sent
         if attempt.url not in self._records:
-            if attempt.event is not AnnounceEvent.STARTED:
+            if is_answer_lost or attempt.event is not AnnounceEvent.STARTED:
                 self._queue_stop(attempt)
             return NEVER
         record, group = self._end(attempt)
+        record.is_unconfirmed = is_answer_lost
         record.failures += 1
         record.message = str(error)
         record.owes_completed = record.owes_completed and record.is_started
@@ -261,7 +300,7 @@ class AnnounceSchedule:
         """Return a "stopped" for every tracker that counts us, or may do so."""
         stop_announces, self._stop_announces = self._stop_announces, []
         return stop_announces + [
-            AnnounceAttempt(record.url, AnnounceEvent.STOPPED, record.tracker_id)
+            _attempt(record, AnnounceEvent.STOPPED)
             for record in self.records()
             if record.is_started or record.is_unconfirmed
         ]
@@ -269,9 +308,12 @@ class AnnounceSchedule:
     def reset(self) -> None:
         """Reset what the trackers know and what is outstanding: the next ``due`` starts anew.
 
-        Back-off stays, so that stopping and starting again does not hammer a dead tracker.
+        Back-off stays, so that stopping and starting again does not hammer a dead tracker. The
+        trackers are told only of payload that is moved from now on.
         """
+        base = self._totals()
         for record in self._records.values():
+            record.base = base
             record.is_started = record.is_unconfirmed = record.owes_completed = False
         for group in self._groups:
             group.in_flight.clear()
@@ -282,15 +324,14 @@ class AnnounceSchedule:
     def add(self, url: str, tier: int | None = None) -> bool:
         """Add a tracker; False if it is there already or there are too many.
 
-        Raises TrackerError if the URL cannot be a tracker.
+        Raises TrackerError if there is room, and the URL cannot be a tracker.
         """
-        parse_tracker_url(url)
         if len(self._records) >= MAX_TRACKERS or url in self._records:
             return False
+        parse_tracker_url(url)
         known_tiers = len(self._tiers)
         index = self._tiers.add(url, tier)
-        self._records[url] = TrackerRecord(url)
-        self._cancel_stop(self._records[url])
+        self._add_records([url])
         if index is not None and index >= known_tiers:
             self._add_tier(index)
         elif (group := self._lane_of(url)).next_s == NEVER:
@@ -310,7 +351,7 @@ class AnnounceSchedule:
         if group.in_flight.pop(url, None) is not None:
             group.next_s = group.next_s if group.answered is not None else 0.0
         elif record.is_started or record.is_unconfirmed:
-            self._queue_stop(AnnounceAttempt(url, AnnounceEvent.STOPPED, record.tracker_id))
+            self._queue_stop(_attempt(record, AnnounceEvent.STOPPED))
         if group.current == url:
             group.current, group.answered, group.next_s = None, None, 0.0
         group.tried.pop(url, None)
@@ -323,19 +364,15 @@ class AnnounceSchedule:
 
         Those that stay keep their state, and those that go are sent "stopped" if they count us.
         """
-        self.refused.clear()
-        usable = [[url for url in tier if self._is_usable(url)] for tier in tiers]
-        wanted = TrackerTiers(_capped(usable), self._rng)
+        usable, self.refused = usable_trackers(tiers)
+        wanted = TrackerTiers(usable, self._rng)
         if self._shape(wanted) == self._shape(self._tiers):
             return False
         kept = set(wanted)
         for url in [url for url in self._records if url not in kept]:
             self.remove(url)
         before = self._groups
-        for url in wanted:
-            if url not in self._records:
-                self._records[url] = TrackerRecord(url)
-                self._cancel_stop(self._records[url])
+        self._add_records([url for url in wanted if url not in self._records])
         self._tiers = wanted
         self._groups = self._make_groups()
         for group in self._groups:
@@ -360,6 +397,12 @@ class AnnounceSchedule:
                 group.next_s = 0.0 if old.next_s == NEVER else old.next_s  # it may have others now
                 self._tiers.promote(old.current)
 
+    def _add_records(self, urls: Iterable[str]) -> None:
+        base = self._totals()
+        for url in urls:
+            self._records[url] = TrackerRecord(url, base=base)
+            self._cancel_stop(self._records[url])
+
     def _queue_stop(self, attempt: AnnounceAttempt) -> None:
         self._stop_announces.append(replace(attempt, event=AnnounceEvent.STOPPED))
 
@@ -368,15 +411,8 @@ class AnnounceSchedule:
         for attempt in self._stop_announces:
             if attempt.url == record.url:
                 record.is_started, record.tracker_id = True, attempt.tracker_id
+                record.base = attempt.base
         self._stop_announces = [each for each in self._stop_announces if each.url != record.url]
-
-    def _is_usable(self, url: str) -> bool:
-        try:
-            parse_tracker_url(url)
-        except TrackerError as error:
-            self.refused[url] = str(error)
-            return False
-        return True
 
     def _make_groups(self) -> list[_TrackerGroup]:
         if self._is_private:
@@ -425,7 +461,7 @@ class AnnounceSchedule:
         patience_s = (
             self._patience_s(record) if len(waiting) > 1 or self._others_wait(now) else None
         )
-        attempt = AnnounceAttempt(record.url, _event_for(record), record.tracker_id, patience_s)
+        attempt = _attempt(record, _event_for(record), patience_s)
         group.in_flight[record.url] = attempt
         record.is_unconfirmed, record.announced_s = True, now
         return attempt
@@ -477,16 +513,13 @@ class AnnounceSchedule:
         return min(doubled_s, self._config.backoff_max_s) * jitter
 
 
+def _attempt(
+    record: TrackerRecord, event: AnnounceEvent, patience_s: float | None = None
+) -> AnnounceAttempt:
+    return AnnounceAttempt(record.url, event, record.tracker_id, patience_s, record.base)
+
+
 def _event_for(record: TrackerRecord) -> AnnounceEvent:
     if not record.is_started:
         return AnnounceEvent.STARTED
     return AnnounceEvent.COMPLETED if record.owes_completed else AnnounceEvent.NONE
-
-
-def _capped(tiers: list[list[str]]) -> list[list[str]]:
-    room = MAX_TRACKERS
-    kept: list[list[str]] = []
-    for tier in tiers:
-        kept.append(tier[:room])
-        room -= len(kept[-1])
-    return kept

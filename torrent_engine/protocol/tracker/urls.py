@@ -4,7 +4,6 @@ Source: BEP 3, 15, 41, 48; fault model, rows D1 and D4.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -54,21 +53,12 @@ def parse_tracker_url(url: str) -> TrackerUrl:
 
     Raises TrackerError if it is no http, https or udp URL with a host, its port is not within
     1 to 65535 or missing for UDP, or it has control characters. An odd URL can take 3 ms the first
-    time; see :func:`learn_urls`.
+    time; where there are many, parse them in a thread before.
     """
     found = _parsed(url)
     if isinstance(found, str):
         raise TrackerError(found)
     return found
-
-
-def learn_urls(urls: Iterable[str]) -> None:
-    """Parse URLs and forget the results, which are remembered: for a thread where there are many.
-
-    What is wrong with one is told when it is parsed again.
-    """
-    for url in urls:
-        _parsed(url)
 
 
 @lru_cache(maxsize=PARSED_URLS)
