@@ -436,6 +436,22 @@ def test_bep14_an_interface_that_cannot_be_joined_is_said_once(
     assert all("interface 9999" in message for message in caplog.messages)
 
 
+def test_bep14_what_cannot_be_announced_is_not_and_raises_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, logger=lsd_service.__name__)
+    sent: list[bytes] = []
+    monkeypatch.setattr(lsd_service, "send_to_group", lambda data, *_: sent.append(data))
+    lan = Interface("lan", 7, False, True, (ip_interface("192.0.2.1/24"),))
+    made, _ = service(("0.0.0.0",), find_interfaces=lambda: [lan])
+    assert made.announce(0, [ONE]) == 0  # nobody can connect to us
+    assert caplog.messages == []
+    assert made.announce(6881, [ONE] * (made.capacity + 1)) == 0
+    assert "info-hashes in one datagram" in caplog.text
+    assert sent == []
+    assert made.announce(6881, [ONE]) == len(sent) == 1
+
+
 def test_c6_a_host_that_floods_is_not_read_any_more_the_others_are() -> None:
     now = 0.0
     lan = Interface("lan", 7, False, True, (ip_interface("192.0.2.1/24"),))

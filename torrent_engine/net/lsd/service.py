@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 
 from torrent_engine.base.config import LsdConfig
-from torrent_engine.base.errors import NetworkError, RemoteProtocolError
+from torrent_engine.base.errors import LocalProtocolError, NetworkError, RemoteProtocolError
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.net.lsd.interfaces import MulticastInterface, is_local, multicast_interfaces
 from torrent_engine.net.sockets.interfaces import Interface, interfaces
@@ -82,8 +82,13 @@ class LsdService:
         self._minute_ends = float("-inf")
 
     def announce(self, port: int, info_hashes: Sequence[InfoHash]) -> int:
-        """Announce up to :attr:`capacity` torrents once; return the number of datagrams sent."""
+        """Announce up to :attr:`capacity` torrents once; return the number of datagrams sent.
+
+        With port 0 nobody could connect: nothing is sent then.
+        """
         self.update_interfaces()
+        if not port:
+            return 0
         message = LsdAnnounce(port, tuple(info_hashes), self.cookie)
         return sum(self._send(message, interface) for interface in self._interfaces)
 
@@ -105,11 +110,11 @@ class LsdService:
     # -- sending ----------------------------------------------------------------------------
 
     def _send(self, message: LsdAnnounce, interface: MulticastInterface) -> bool:
-        data = encode_announce(message, is_ipv6=interface.is_ipv6)
         way = OutgoingInterface(interface.index, interface.source, self._config.ttl)
         try:
+            data = encode_announce(message, is_ipv6=interface.is_ipv6)
             send_to_group(data, GROUPS[interface.is_ipv6], way)
-        except NetworkError as error:
+        except (NetworkError, LocalProtocolError) as error:
             self._log_once(f"interface {interface.index}: {error}")
             return False
         return True
