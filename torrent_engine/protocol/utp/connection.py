@@ -307,7 +307,7 @@ class UtpConnection:
             self._sender.handle_timer(now)
             if self._receiver.ack_due_s is not None and now >= self._receiver.ack_due_s:
                 self._receiver.must_acknowledge = True
-            if self._sender.retransmission.is_hopeless:
+            if self._sender.retransmission.is_hopeless(now):
                 self._end("timed out")
         elif self.state is UtpState.SYN_SENT and self._dial is not None:
             if not self._dial.handle_timer(now):

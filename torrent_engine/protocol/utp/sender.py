@@ -129,7 +129,7 @@ class SendSide:
             return False
         if count < 0:
             return True
-        self._take_window(packet.window_bytes)
+        self._take_window(packet.window_bytes, now)
         if not count and not packet.sack:
             return True
         before = flight.in_transit_bytes
@@ -138,8 +138,10 @@ class SendSide:
             self._progress(before, now)
         return True
 
-    def _take_window(self, window_bytes: int) -> None:
+    def _take_window(self, window_bytes: int, now: float) -> None:
         self._peer_window_bytes = window_bytes
+        if self.retransmission.is_stalled and window_bytes < self.flight.oldest_bytes:
+            self.retransmission.waits_for_window(now)
         if window_bytes:
             self._window_due_s, self._window_wait_s = None, 0.0
 
