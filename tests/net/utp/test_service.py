@@ -539,6 +539,34 @@ async def test_packets_that_the_system_does_not_take_wait_in_order() -> None:
         assert numbers == sorted(set(numbers))
 
 
+async def test_rfc8899_after_two_timeouts_long_packets_may_be_fragmented() -> None:
+    async with bench() as our:
+        transport = our.accept()
+        for _ in range(8):
+            with suppress(BlockingIOError):
+                transport.send_some([bytes(100_000)])
+            our.clock.advance(0.1)
+            last = transport.connection._sender.flight.next - 1
+            our.receive(packet(STATE, 101, 3, last & 0xFFFF))
+        our.relay.fragmented.clear()
+        began_s = our.clock()
+        while not our.relay.fragmented and our.clock() < began_s + 10.0:
+            our.clock.advance(0.1)
+            transport.connection.handle_timer(our.clock())
+            our.service.flush(transport)
+        assert max(len(data) for data, _ in our.relay.fragmented) > 1_400
+        assert transport.unsent == []
+        last = transport.connection._sender.flight.next - 1
+        our.relay.fragmented.clear()
+        before = len(our.relay.sent)
+        our.receive(packet(STATE, 101, 3, last & 0xFFFF))
+        with suppress(BlockingIOError):
+            transport.send_some([bytes(100_000)])
+        assert len(our.relay.sent) > before
+        assert max(len(data) for data, _ in our.relay.sent[before:]) <= 1_232
+        assert our.relay.fragmented == []
+
+
 async def test_timers_of_who_waits_for_the_system_stand_still() -> None:
     async with bench() as our:
         transport = our.accept()

@@ -313,12 +313,21 @@ class UtpService:
 
     def _send(self, transport: UtpTransport) -> None:
         """Send pending packets; those that the socket does not accept wait."""
+        if transport.connection.may_fragment:
+            self._send_fragmented(transport)
+            return
         sent = self._datagrams.send_packets(transport.unsent, transport.address)
         del transport.unsent[:sent]
         if transport.unsent:
             full = self._full_of(transport)
             full.waiting[transport] = None
             full.wake.set()
+
+    def _send_fragmented(self, transport: UtpTransport) -> None:
+        """Send pending packets that may be too long for the path; those not accepted are lost."""
+        packets, transport.unsent = transport.unsent, []
+        for packet in packets:
+            self._datagrams.send(b"".join(packet), transport.address)
 
     def _full_of(self, transport: UtpTransport) -> "_Full":
         return self._full[":" in transport.address.host]

@@ -144,6 +144,14 @@ class UtpConnection:
         """Payload bytes delivered so far, both directions together."""
         return self._receiver.received_bytes + self._sender.delivered_bytes
 
+    @property
+    def may_fragment(self) -> bool:
+        """Whether the packets to send must be sent so that IP may fragment them.
+
+        The path has become narrower than packets that are already in flight.
+        """
+        return self._sender.may_fragment
+
     # -- packets in --------------------------------------------------------------------------
 
     def receive_packet(self, packet: Packet, *, now: float, arrived_s: float) -> None:

@@ -28,17 +28,18 @@ class RetransmissionTimer:
         "_round_trip",
         "_silent_since_s",
         "_stalled_since_s",
-        "_timeouts",
         "due_s",
         "max_timeouts",
         "received_s",
+        "timeouts",
     )
 
     def __init__(self, round_trip: RoundTrip, max_rto_s: float, now: float) -> None:
         self._round_trip = round_trip
         self._max_rto_s = max_rto_s
         self._probes = 0
-        self._timeouts = 0
+        self.timeouts = 0
+        """Timeouts since the last acknowledgement."""
         self._has_grace = True
         self._silent_since_s = self._stalled_since_s = now
         self.received_s = now
@@ -49,7 +50,7 @@ class RetransmissionTimer:
 
     def restart(self, now: float) -> None:
         """Restart the timer after an acknowledgement."""
-        self._probes = self._timeouts = 0
+        self._probes = self.timeouts = 0
         self.begin(now)
 
     def begin(self, now: float) -> None:
@@ -59,7 +60,7 @@ class RetransmissionTimer:
         if self.is_probe():
             self.due_s = now + min(2 * trip.smoothed_s + PROBE_DELAY_S, trip.rto_s)
         else:
-            doubled = 1 << min(self._timeouts, MAX_DOUBLINGS)
+            doubled = 1 << min(self.timeouts, MAX_DOUBLINGS)
             self.due_s = now + min(trip.rto_s * doubled, self._max_rto_s)
 
     def is_probe(self) -> bool:
@@ -81,15 +82,10 @@ class RetransmissionTimer:
         if self.is_probe():
             self._probes += 1
         else:
-            if not self._timeouts:
+            if not self.timeouts:
                 self._silent_since_s = self._stalled_since_s = now
-            self._timeouts += 1
+            self.timeouts += 1
         self.begin(now)
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether there was a timeout since the last acknowledgement."""
-        return self._timeouts > 0
 
     def waits_for_window(self, now: float) -> None:
         """Record that the peer has no room for what is retransmitted, and said so."""
@@ -100,7 +96,7 @@ class RetransmissionTimer:
 
         A peer that acknowledges nothing is given up whatever else it sends.
         """
-        if not self._timeouts:
+        if not self.timeouts:
             return False
-        is_silent = self._timeouts > self.max_timeouts and self.received_s < self._silent_since_s
+        is_silent = self.timeouts > self.max_timeouts and self.received_s < self._silent_since_s
         return is_silent or now > self._stalled_since_s + MAX_STALL_S
