@@ -119,6 +119,8 @@ class ScriptedRelay:
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, PeerAddress]] = []
+        self.fragmented: list[tuple[bytes, PeerAddress]] = []
+        """Those of them that may be fragmented."""
         self.room: int | None = None
         """So many datagrams are still taken; None: all."""
         self.writable = anyio.Event()
@@ -139,6 +141,7 @@ class ScriptedRelay:
 
     def send(self, data: bytes, address: PeerAddress) -> bool:
         self.sent.append((data, address))
+        self.fragmented.append((data, address))
         return True
 
     def send_packets(

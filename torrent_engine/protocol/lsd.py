@@ -19,7 +19,8 @@ MAX_DATAGRAM_BYTES: Final = 1_400  # BEP 14: larger datagrams would be fragmente
 MAX_COOKIE_BYTES: Final = 64  # ours: of our own cookie
 COOKIE_BYTES: Final = 4  # ours: hexadecimal, because some clients parse it as a number
 
-_REQUEST: Final = b"BT-SEARCH * HTTP/1.1\r\n"
+_METHOD: Final = b"BT-SEARCH"
+_REQUEST: Final = _METHOD + b" * HTTP/1.1\r\n"
 _END: Final = b"\r\n\r\n"
 _INFO_HASH_LINE_BYTES: Final = len(b"Infohash: \r\n") + 2 * SHA1_BYTES
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
@@ -60,6 +61,11 @@ def capacity(cookie: bytes) -> int:
     return free_bytes // _INFO_HASH_LINE_BYTES
 
 
+def is_announce(data: bytes) -> bool:
+    """Return whether a datagram begins as an announce does; this costs next to nothing."""
+    return data[: len(_METHOD)].upper() == _METHOD
+
+
 def decode_announce(data: bytes) -> LsdAnnounce:
     """Decode one datagram.
 
@@ -94,7 +100,7 @@ def _tail(cookie: bytes) -> bytes:
 
 def _check_request(line: bytes) -> None:
     words = line.upper().split()
-    if len(words) != 3 or words[:2] != [b"BT-SEARCH", b"*"]:
+    if len(words) != 3 or words[:2] != [_METHOD, b"*"]:
         raise RemoteProtocolError("no BT-SEARCH", bep=14)
     if not words[2].startswith(b"HTTP/1."):
         raise RemoteProtocolError(f"announce of version {words[2]!r}", bep=14)

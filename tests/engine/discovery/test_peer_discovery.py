@@ -20,6 +20,7 @@ from torrent_engine.engine.discovery.dht_rounds import SHARE_OF_AN_ANSWER, DhtRo
 from torrent_engine.engine.discovery.lsd_rounds import LsdRounds
 from torrent_engine.engine.discovery.peer_discovery import PeerDiscovery, make_discovery
 from torrent_engine.net.lsd.service import LsdService
+from torrent_engine.net.sockets import keep_running
 from torrent_engine.policy.peers.candidate import Source
 
 pytestmark = pytest.mark.anyio
@@ -433,6 +434,32 @@ async def test_a_torrent_that_fails_to_take_peers_does_not_hurt_the_others(
         assert len(two.found) == 3
         assert "internal error in a torrent's discovery callback" in caplog.text
         caplog.clear()
+
+
+async def test_f10_a_bug_in_one_source_of_peers_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keep_running, "RESTART_S", 0.0)
+    faults = [ValueError("a bug")]
+
+    async with running() as world:
+        announce = world.lan.announce
+
+        def fail(port: int, info_hashes: Sequence[InfoHash]) -> int:
+            if faults:
+                raise faults.pop()
+            return announce(port, info_hashes)
+
+        monkeypatch.setattr(world.lan, "announce", fail)
+        Torrent().join(world.discovery, ONE)
+        await world.clock.advance(1.0)
+        Torrent().join(world.discovery, TWO)
+        await world.clock.advance(100.0)
+        assert world.lan.times(TWO)
+        assert world.dht.times(ONE)
+        assert world.dht.times(TWO)
+    assert "LsdRounds: internal error; it begins anew" in caplog.messages
+    caplog.clear()
 
 
 async def test_bep5_nodes_that_torrents_name_reach_the_dht() -> None:

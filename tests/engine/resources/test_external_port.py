@@ -8,16 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.nat_gateway import TCP, UDP, ScriptedGateway, serve_gateway
-from tests.support.swarm import LOOPBACK, resources, until
+from tests.support.swarm import LOOPBACK, PATIENCE_S, resources, shared_config, until
 from tests.support.torrents import make_torrent, payload_of
-from torrent_engine.base.config import DhtConfig, PoolConfig, PortMappingConfig
+from torrent_engine.base.config import (
+    DhtConfig,
+    NetworkConfig,
+    PoolConfig,
+    PortMappingConfig,
+    UtpConfig,
+)
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.resources import external_port as shared_mapping
-from torrent_engine.engine.resources.external_port import SECRET_BYTES, load_secret
+from torrent_engine.engine.resources.external_port import (
+    SECRET_BYTES,
+    load_secret,
+    make_port_mapper,
+)
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.swarm.own_addresses import OwnAddresses
@@ -109,6 +120,53 @@ async def test_trackers_are_told_the_port_outside(
 def announced_ports(tracker: EmbeddedTracker, metainfo: Metainfo) -> list[int]:
     swarm = tracker._swarms._swarms.get(metainfo.info_hash)
     return [] if swarm is None else [address.port for address in swarm.peers]
+
+
+class ProxiedDht:
+    """A DHT behind a proxy: nothing comes in at a port of ours."""
+
+    port = 0
+
+    def __init__(self) -> None:
+        self.told: list[PeerAddress] = []
+
+    def set_gateway_address(self, address: PeerAddress) -> None:
+        self.told.append(address)
+
+
+@pytest.mark.parametrize(("listen_port", "expected"), [(0, set()), (6881, {6881})])
+async def test_rfc6886_only_ports_at_which_we_listen_are_asked_for(
+    tmp_path: Path, listen_port: int, expected: set[int]
+) -> None:
+    dht: Any = ProxiedDht()
+    mapper = await make_port_mapper(
+        shared_config(tmp_path, port_mapping=MAPPING),
+        tmp_path,
+        listen_port,
+        dht=dht,
+        external_addresses=ExternalAddresses(),
+        clock=time.monotonic,
+    )
+    assert {each.internal_port for each in mapper.status()} == expected
+    mapper._families[0].status_board.set_external_host(OUTSIDE)
+    assert mapper.external_hosts == (OUTSIDE,)
+    assert dht.told == []  # the proxy is where the DHT is seen
+
+
+async def test_without_a_port_no_gateway_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = NetworkConfig(tcp=False, utp=UtpConfig(incoming=False, outgoing=False))
+    searches: list[bool] = []
+    monkeypatch.setattr(
+        shared_mapping, "MapperHost", partial(MapperHost, find_gateway=searches.append)
+    )
+    async with resources(tmp_path, port_mapping=MAPPING, network=off) as shared:
+        assert shared.listen_port == 0
+        assert shared.port_mapping.status() == ()
+        with anyio.fail_after(PATIENCE_S):
+            await shared.port_mapping.run()
+    assert searches == []
 
 
 async def test_what_is_switched_off_asks_nobody_and_writes_nothing(tmp_path: Path) -> None:

@@ -11,11 +11,22 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.clock import let_tasks_run
-from tests.support.swarm import PATIENCE_S, open_descriptors, resources
+from tests.support.swarm import PATIENCE_S, open_descriptors, resources, until
+from torrent_engine.base.config import PortMappingConfig
 from torrent_engine.base.errors import LocalProtocolError, NetworkError, StateDatabaseError
 from torrent_engine.disk.state.store import StateStore
+from torrent_engine.engine.discovery.dormant_announcer import DormantAnnouncer
+from torrent_engine.engine.discovery.peer_discovery import PeerDiscovery
+from torrent_engine.engine.jobs.job_log import JobLog
+from torrent_engine.engine.jobs.session_jobs import SessionJobs
+from torrent_engine.engine.resources.bandwidth_manager import BandwidthManager
+from torrent_engine.engine.resources.heap_trim import HeapTrim
+from torrent_engine.engine.resources.loop_watch import LoopWatch
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.resources.state_folder import default_state_dir
+from torrent_engine.engine.timers import DormantTimers
+from torrent_engine.net.nat.port_mapping import PortMapper
+from torrent_engine.net.sockets import keep_running
 from torrent_engine.net.sockets.tcp import listen
 
 pytestmark = pytest.mark.anyio
@@ -294,3 +305,33 @@ async def test_f10_a_bug_in_a_task_of_one_torrent_reaches_no_other(
         with anyio.fail_after(PATIENCE_S):
             await other.wait()
     assert "a bug ended a task of a torrent" in caplog.messages
+
+
+async def test_f10_a_bug_in_one_service_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keep_running, "RESTART_S", 0.0)
+    failed: list[type] = []
+    again: set[type] = set()
+
+    def fail_once(service: type) -> None:
+        async def run(_self: object) -> None:
+            if service not in failed:
+                failed.append(service)
+                raise ZeroDivisionError
+            again.add(service)
+            await anyio.sleep_forever()
+
+        monkeypatch.setattr(service, "run", run)
+
+    services = (
+        *(PeerDiscovery, JobLog, SessionJobs, DormantAnnouncer, DormantTimers),
+        *(BandwidthManager, LoopWatch, HeapTrim, PortMapper),
+    )
+    for service in services:
+        fail_once(service)
+    mapping = PortMappingConfig(enabled=True)
+    async with resources(tmp_path, port_mapping=mapping) as shared:
+        await until(lambda: again == set(services))
+        assert shared.listen_port
+    assert len(caplog.records) == len(services)

@@ -12,11 +12,13 @@ from anyio.abc import SocketStream
 
 from tests.support.upnp_device import UpnpDevice, serve_device
 from torrent_engine.base.config import PortMappingConfig
-from torrent_engine.base.errors import GatewayError
+from torrent_engine.base.errors import GatewayError, LocalProtocolError
 from torrent_engine.net.nat import upnp as module
 from torrent_engine.net.nat.gateway import Gateway
+from torrent_engine.net.nat.mapping_status import MappingStatus
 from torrent_engine.net.nat.port_mapping import MapperHost, PortMapper
 from torrent_engine.net.nat.upnp import UpnpGateway, UpnpRefusedError, open_upnp
+from torrent_engine.net.nat.upnp_mapping import UpnpMappings
 from torrent_engine.protocol.nat.facts import MappedTransport, PortKey
 
 pytestmark = pytest.mark.anyio
@@ -198,6 +200,16 @@ async def test_a_port_whose_opening_was_not_answered_is_closed_after_another_was
             await until(lambda: open_count(mapper) == 2)
     assert everything == {("TCP", 6881), ("TCP", 6882), ("UDP", 6882)}
     assert device.open == {}
+
+
+async def test_all_ports_of_the_host_are_neither_opened_nor_closed() -> None:
+    device = UpnpDevice()
+    keys = [TCP, PortKey(MappedTransport.UDP, 0)]
+    async with opened(device) as gateway:
+        board = MappingStatus(keys, is_ipv6=False, clock=time.monotonic, on_change=lambda: None)
+        with pytest.raises(LocalProtocolError, match="port 0 cannot be mapped"):
+            await UpnpMappings(gateway, CONFIG, board, time.monotonic).run(keys)
+    assert not {"AddPortMapping", "DeletePortMapping"} & set(device.asked)
 
 
 async def test_what_leads_to_somebody_else_is_not_closed() -> None:

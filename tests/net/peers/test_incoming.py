@@ -26,7 +26,9 @@ from torrent_engine.net.peers import incoming
 from torrent_engine.net.peers.encryption_handshake import encrypt_outgoing
 from torrent_engine.net.peers.incoming import IncomingRouter
 from torrent_engine.net.peers.transport import TcpTransport, Transport, receive_some
+from torrent_engine.net.sockets import keep_running
 from torrent_engine.net.sockets.tcp import dial, listen
+from torrent_engine.policy.limits.accept_rates import AcceptRates
 from torrent_engine.protocol.wire.messages import encode_handshake
 
 pytestmark = pytest.mark.anyio
@@ -518,6 +520,30 @@ async def test_connections_are_accepted_on_the_listener_that_replaces_another() 
     assert new.fileno() == -1
     for transport, _, _ in torrent.taken:
         transport.close()
+
+
+async def test_f10_after_a_bug_in_accepting_the_next_connections_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keep_running, "RESTART_S", 0.0)
+    faults = [ZeroDivisionError()]
+    take = AcceptRates.take
+
+    def fail(rates: AcceptRates, host: str, now: float) -> bool:
+        if faults:
+            raise faults.pop()
+        return take(rates, host, now)
+
+    monkeypatch.setattr(AcceptRates, "take", fail)
+    async with routed() as (_, torrent, address):
+        async with await anyio.connect_tcp(*address) as stream:
+            await closed(stream)
+        async with await anyio.connect_tcp(*address) as stream:
+            await stream.send(HANDSHAKE)
+            with anyio.fail_after(30):
+                await torrent.arrived.wait()
+        assert len(torrent.taken) == 1
+    assert caplog.messages == ["listening: internal error; it begins anew"]
 
 
 async def test_a_listener_that_comes_after_the_end_is_closed() -> None:

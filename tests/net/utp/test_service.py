@@ -329,6 +329,40 @@ async def test_c4_a_flood_takes_nothing_from_other_addresses() -> None:
         assert our.service.ignored_bytes == before
 
 
+STRANGE = {
+    "of no connection": packet(STATE, 55),
+    "malformed": packet(STATE, 55)[:1] + b"\x50" + bytes(18) + bytes((0x50, 0)) * 700,
+}
+
+
+@pytest.mark.parametrize("data", STRANGE.values(), ids=STRANGE.keys())
+async def test_c4_a_flood_of_a_host_without_a_connection_is_dropped_unread(data: bytes) -> None:
+    limits = {"max_unproductive_packets_per_s": 100, "max_shared_unproductive_packets_per_s": 100}
+    async with bench(unproductive_packets_burst=500, **limits) as our:
+        taken = 0
+        for number in range(100):
+            before = our.service.ignored_bytes
+            our.receive(*[data] * 500, address=PeerAddress(THERE.host, 1_000 + number))
+            taken += (500 * len(data) - our.service.ignored_bytes + before) // len(data)
+            our.clock.advance(0.1)
+        assert 500 <= taken <= 4_000  # 600 at first, then 200 a second; of 50,000
+        other = our.accept(address=PeerAddress("192.0.2.8", 5000))
+        assert await read_exactly(other, 1) == b"!"
+        our.clock.advance(60.0)
+        assert await read_exactly(our.accept(), 1) == b"!"
+
+
+@pytest.mark.parametrize("data", STRANGE.values(), ids=STRANGE.keys())
+async def test_c4_packets_with_the_forged_address_of_a_peer_do_not_silence_it(data: bytes) -> None:
+    async with bench(unproductive_packets_burst=10, max_unproductive_packets_per_s=1) as our:
+        transport = our.accept()
+        ours = fields_of(our.receive(packet(SYN, 100))[0])[2] - 1 & 0xFFFF
+        for port in (THERE.port, 999):
+            our.receive(*[data] * 10_000, address=PeerAddress(THERE.host, port))
+        our.receive(packet(DATA, 101, 3, ours, b"more"))
+        assert await read_exactly(transport, 5) == b"!more"
+
+
 async def test_c4_who_sends_data_is_never_ignored_however_fast() -> None:
     async with bench(unproductive_packets_burst=10, max_unproductive_packets_per_s=1) as our:
         transport = our.accept()
@@ -503,6 +537,34 @@ async def test_packets_that_the_system_does_not_take_wait_in_order() -> None:
         await until(lambda: not transport.unsent)
         numbers = [fields_of(data)[2] for data, _ in our.relay.sent]
         assert numbers == sorted(set(numbers))
+
+
+async def test_rfc8899_after_two_timeouts_long_packets_may_be_fragmented() -> None:
+    async with bench() as our:
+        transport = our.accept()
+        for _ in range(8):
+            with suppress(BlockingIOError):
+                transport.send_some([bytes(100_000)])
+            our.clock.advance(0.1)
+            last = transport.connection._sender.flight.next - 1
+            our.receive(packet(STATE, 101, 3, last & 0xFFFF))
+        our.relay.fragmented.clear()
+        began_s = our.clock()
+        while not our.relay.fragmented and our.clock() < began_s + 10.0:
+            our.clock.advance(0.1)
+            transport.connection.handle_timer(our.clock())
+            our.service.flush(transport)
+        assert max(len(data) for data, _ in our.relay.fragmented) > 1_400
+        assert transport.unsent == []
+        last = transport.connection._sender.flight.next - 1
+        our.relay.fragmented.clear()
+        before = len(our.relay.sent)
+        our.receive(packet(STATE, 101, 3, last & 0xFFFF))
+        with suppress(BlockingIOError):
+            transport.send_some([bytes(100_000)])
+        assert len(our.relay.sent) > before
+        assert max(len(data) for data, _ in our.relay.sent[before:]) <= 1_232
+        assert our.relay.fragmented == []
 
 
 async def test_timers_of_who_waits_for_the_system_stand_still() -> None:

@@ -20,6 +20,7 @@ from torrent_engine.protocol.nat.events import (
     PortRefused,
     ProtocolChanged,
 )
+from torrent_engine.protocol.nat.facts import MappedTransport, PortKey
 from torrent_engine.protocol.nat.natpmp import NatPmp
 
 BOTH = pytest.mark.parametrize("protocol", ["PCP", "NAT-PMP"])
@@ -367,6 +368,15 @@ def test_a_lifetime_of_0_opens_nothing() -> None:
     wire.run(1.0)
     assert wire.client.mappings == ()
     assert {event.reason for event in wire.of(PortRefused)} == {"a lifetime of 0"}
+
+
+@BOTH
+@pytest.mark.parametrize("port", [0, 65_536])
+def test_rfc6886_a_client_for_all_ports_of_the_host_is_a_mistake(protocol: str, port: int) -> None:
+    keys = [TCP_KEY, PortKey(MappedTransport.UDP, port)]
+    one = pcp() if protocol == "PCP" else NatPmp()
+    with pytest.raises(LocalProtocolError, match=f"port {port} cannot be mapped"):
+        NatClient([one], keys, PortMappingConfig(), now=0.0)
 
 
 def test_a_client_without_a_port_is_a_mistake() -> None:

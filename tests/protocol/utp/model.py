@@ -55,7 +55,7 @@ class Link:
     bytes_per_s: float = float("inf")
     queue_bytes: int = 1 << 30
     max_bytes: int = 1 << 16
-    """Longer datagrams vanish."""
+    """Longer datagrams vanish, unless they may be fragmented."""
     pause_s: float = 0.0
     """What arrives within the first so many seconds of each 60 ms arrives only then."""
     free_s: float = 0.0
@@ -64,7 +64,7 @@ class Link:
     queueing_s: list[float] = field(default_factory=list)
     filter: Callable[[bytes], bool] = lambda _datagram: True
 
-    def send(self, size: int, arrive: Callable[[], None]) -> bool:
+    def send(self, size: int, arrive: Callable[[], None], *, may_fragment: bool = False) -> bool:
         """Transport a datagram; False if the queue had no room for it."""
         model, rng = self.model, self.model.rng
         waits_s = max(self.free_s - model.now, 0.0)
@@ -73,7 +73,7 @@ class Link:
             return False
         self.queueing_s.append(waits_s)
         self.free_s = model.now + waits_s + (size + HEADERS_BYTES) / self.bytes_per_s
-        if size > self.max_bytes or rng.random() < self.loss:
+        if (size > self.max_bytes and not may_fragment) or rng.random() < self.loss:
             return True
         for _ in range(2 if rng.random() < self.duplication else 1):
             late_s = rng.random() * self.jitter_s
@@ -202,7 +202,11 @@ class Host:
             datagram = header + bytes(payload)
             self.sent_packets += 1
             if self.link.filter(datagram):
-                self.link.send(len(datagram), partial(self.peer.arrive, datagram))
+                self.link.send(
+                    len(datagram),
+                    partial(self.peer.arrive, datagram),
+                    may_fragment=self.connection.may_fragment,
+                )
 
     def _set_timer(self) -> None:
         due_s = self.connection.timer()

@@ -223,6 +223,27 @@ def test_bep29_lost_trials_of_a_size_do_not_keep_packets_small() -> None:
     assert dialler.connection._sender.size.payload_bytes > 548
 
 
+@pytest.mark.parametrize(("most", "expected"), [(1_400, 1_392), (1_300, 1_232), (576, 548)])
+def test_rfc8899_a_path_that_becomes_narrower_is_a_black_hole_for_seconds_only(
+    most: int, expected: int
+) -> None:
+    model = Model(14)
+    there, back = (Link(model, delay_s=0.02, bytes_per_s=MBIT_20) for _ in "ab")
+    dialler, acceptor = pair(model, there, back, DATA)
+    dialler.dial()
+    assert model.run(lambda: acceptor.has_received(3 << 20), 60.0)
+    size = dialler.connection._sender.size
+    assert size.payload_bytes > 1_400
+    there.max_bytes = most
+    narrow_s = model.now
+    assert model.run(lambda: acceptor.has_received(4 << 20), 60.0)
+    assert model.now - narrow_s < 10.0
+    assert model.run(lambda: acceptor.has_received(len(DATA)), 60.0)
+    assert acceptor.received == DATA
+    assert not dialler.connection.may_fragment
+    assert size.payload_bytes + 20 == expected
+
+
 def test_bep29_a_window_that_was_closed_opens_again() -> None:
     model = Model(11)
     there, back = (Link(model, delay_s=0.01, bytes_per_s=MBIT_20) for _ in "ab")

@@ -11,7 +11,9 @@ from torrent_engine.protocol.utp.packet import (
     DATA,
     EXTENSION_BITS,
     HEADER,
+    MAX_PACKET_BYTES,
     MIN_PADDING_BYTES,
+    PADDING,
     RESET,
     SACK,
     STATE,
@@ -39,6 +41,9 @@ MALFORMED = {
     "extension_without_length": header(STATE, SACK) + b"\0",
     "extension_cut_short": header(STATE, SACK) + b"\0\x04abc",
     "second_extension_missing": header(STATE, SACK) + b"\x02\x04abcd",
+    "many_empty_extensions": header(STATE, PADDING) + bytes((PADDING, 0)) * 8 + bytes(2),
+    "many_short_extensions": header(STATE, PADDING) + (bytes((PADDING, 254)) + bytes(254)) * 9,
+    "too_long": header() + bytes(MAX_PACKET_BYTES - 19),
 }
 
 
@@ -70,7 +75,7 @@ def test_bep29_unknown_extensions_are_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "length", [MIN_PADDING_BYTES, 13, 266, 267, 268, 269, 514, 515, 516, 1_000, 64_000]
+    "length", [MIN_PADDING_BYTES, 13, 266, 267, 268, 269, 514, 515, 516, 1_000, 16_000]
 )
 def test_bep29_padding_has_any_length_and_no_meaning(length: int) -> None:
     extra = padding(length)
@@ -79,7 +84,14 @@ def test_bep29_padding_has_any_length_and_no_meaning(length: int) -> None:
     assert (packet.sack, bytes(packet.payload)) == (b"", b"payload")
 
 
-@pytest.mark.parametrize("length", [MIN_PADDING_BYTES, 684, 924, 64_000])
+def test_bep29_a_few_short_extensions_are_taken_and_a_packet_may_be_long() -> None:
+    extensions = bytes((PADDING, 0)) * 7 + bytes(2)
+    data = header(DATA, PADDING) + extensions
+    payload = bytes(MAX_PACKET_BYTES - len(data))
+    assert decode_packet(data + payload).payload == payload
+
+
+@pytest.mark.parametrize("length", [MIN_PADDING_BYTES, 684, 924, 16_000])
 def test_bep29_padding_is_skipped_by_libutp(length: int) -> None:
     """It drops packets that begin with an extension above 2, and those whose 2 is not 8 bytes."""
     packet = header(DATA, EXTENSION_BITS) + padding(length) + b"payload"

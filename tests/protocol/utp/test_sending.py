@@ -94,7 +94,7 @@ def test_bep29_timeouts_double_up_to_a_minute() -> None:
     trip.measure(0.01, 0.0)
     timer.begin(0.0)
     now, waits = 0.0, []
-    while not timer.is_hopeless:
+    while not timer.is_hopeless(now):
         waits.append(timer.due_s - now)
         assert not timer.is_due(timer.due_s - 0.001)
         now = timer.due_s
@@ -104,12 +104,50 @@ def test_bep29_timeouts_double_up_to_a_minute() -> None:
     assert waits[2:] == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60])
 
 
-def test_bep29_who_answers_is_not_given_up() -> None:
-    timer = RetransmissionTimer(RoundTrip(0.5, 60.0), 60.0, 0.0)
-    for _ in range(30):
+def test_bep29_who_answers_is_not_given_up_soon() -> None:
+    timer = RetransmissionTimer(RoundTrip(0.5, 2.0), 2.0, 0.0)
+    for _ in range(80):
         timer.received_s = timer.due_s
         timer.expired(timer.due_s)
-    assert not timer.is_hopeless
+    assert not timer.is_hopeless(timer.due_s)
+
+
+def talk(connection: UtpConnection, seconds: float, *, window_bytes: int, acknowledged: int) -> int:
+    """Let a peer send a packet every ten seconds; return how many times ours were resent."""
+    now = talked_s = 2.0
+    count, number = 0, 2
+    while now < 2.0 + seconds and not connection.has_ended:
+        due_s = connection.timer()
+        now = talked_s + 10.0 if due_s is None else min(due_s, talked_s + 10.0)
+        if now == talked_s + 10.0:
+            talked_s, number = now, number + 1
+            options = {"window_bytes": window_bytes, "acknowledged": acknowledged}
+            give(connection, packet(DATA, sequence=number, payload=b"x", **options), now)
+        else:
+            connection.handle_timer(now)
+        count += len(resent(connection, now))
+    return count
+
+
+def test_c4_who_never_acknowledges_is_given_up_whatever_else_it_sends() -> None:
+    connection, numbers = sending()
+    before = numbers[0] - 1
+    talk(connection, 150.0, window_bytes=1 << 20, acknowledged=before)
+    assert not connection.has_ended
+    connection, numbers = sending()
+    talk(connection, 300.0, window_bytes=1 << 20, acknowledged=before)
+    assert connection.failure == "timed out"
+
+
+def test_c4_who_has_no_room_is_waited_for_as_long_as_it_says_so() -> None:
+    connection, numbers = sending()
+    days_s = 3 * 86_400.0  # the timeout would overflow after less than one
+    count = talk(connection, days_s, window_bytes=100, acknowledged=numbers[0] - 1)
+    assert not connection.has_ended
+    assert count > 1_024
+    connection.handle_timer(days_s + 300.0)
+    connection.handle_timer(days_s + 301.0)
+    assert connection.failure == "timed out"
 
 
 # -- the parts ---------------------------------------------------------------------------------

@@ -283,9 +283,10 @@ class LsdConfig(Checked):
     rescan_interval_s: float = 60.0
     """Time between two searches for new network interfaces."""
     max_received_per_minute: int = 3_000
-    """Datagrams that are processed per minute; more are dropped unread."""
+    """Announces that are taken per minute, over IPv4 and IPv6 each; more are dropped. Hosts that
+    send more than ten get at most half of them."""
     max_received_per_host_per_minute: int = 300
-    """Datagrams of one host that are processed per minute; more are dropped."""
+    """Datagrams of one host that are processed per minute; more are dropped unread."""
     max_peers_per_interval: int = 200
     """Peers that one torrent accepts within :attr:`announce_interval_s`."""
 

@@ -18,6 +18,7 @@ from torrent_engine.engine.discovery.discovery_member import DiscoveryMember
 from torrent_engine.engine.discovery.lsd_rounds import LsdRounds
 from torrent_engine.net.lsd.service import LsdService
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
+from torrent_engine.net.sockets.keep_running import keep_running
 from torrent_engine.policy.peers.candidate import Source
 
 
@@ -60,10 +61,10 @@ class PeerDiscovery:
         return info_hash in self._members
 
     async def run(self) -> None:
-        """Run all sources until cancelled."""
+        """Run all sources until cancelled; a bug in one ends no other (row F10)."""
         async with anyio.create_task_group() as tasks:
             for source in self._sources:
-                tasks.start_soon(source.run)
+                tasks.start_soon(keep_running, type(source).__name__, source.run)
 
     def join(  # noqa: PLR0913 - keyword-only settings
         self,

@@ -36,20 +36,22 @@ async def make_port_mapper(
     external_addresses: ExternalAddresses,
     clock: Callable[[], float],
 ) -> PortMapper:
-    """Return what opens the ports at which we listen; it must be run if it is switched on."""
+    """Return what opens the ports at which we listen; it must be run if it is switched on.
+
+    Where we listen at none (port 0), as behind a proxy, none is opened.
+    """
     secret = b""
     if config.port_mapping.enabled:
         secret = await anyio.to_thread.run_sync(load_secret, state_dir)
-    keys = [PortKey(MappedTransport.TCP, listen_port)]
-    if dht is not None:
-        keys.append(PortKey(MappedTransport.UDP, dht.port))
+    ports = {MappedTransport.TCP: listen_port, MappedTransport.UDP: dht.port if dht else 0}
+    keys = [PortKey(transport, port) for transport, port in ports.items() if port]
 
     def on_change(mapper: PortMapper) -> None:
         external_port = mapper.external_port(MappedTransport.TCP)
         external_addresses.mapped_port = None if external_port == listen_port else external_port
         for host in mapper.external_hosts:
             external_addresses.add_vote(host, VOTER, TRACKER_VOTES)
-            if dht is not None:
+            if dht is not None and dht.port:
                 port = mapper.external_port(MappedTransport.UDP) or dht.port
                 dht.set_gateway_address(PeerAddress(host, port))
 

@@ -1,6 +1,6 @@
 """Services that are open from the first reference to SharedResources to the last."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,10 @@ from torrent_engine.net.dht.service import DhtService
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.nat.port_mapping import PortMapper
 from torrent_engine.net.sockets.device_watch import DeviceWatch, User
+from torrent_engine.net.sockets.keep_running import keep_running
 from torrent_engine.net.tracker.client import TrackerClient, open_tracker_client
+
+ServiceRun = Callable[[], Coroutine[object, object, None]]
 
 
 class HttpClients(NamedTuple):
@@ -49,14 +52,17 @@ class Services:
     port_mapping: PortMapper
     listen_port: int
     """The TCP port that accepts peers; 0 if there is none."""
-    works: Sequence[Callable[[], Coroutine[object, object, None]]]
-    """What runs in tasks until the services are closed."""
+    accept: ServiceRun
+    """Accepts connections; closes the listeners at its end, and thus runs once."""
+    works: Mapping[str, ServiceRun]
+    """What else runs in tasks until the services are closed, by name."""
 
     async def run(self, closing: anyio.Event) -> None:
-        """Serve until ``closing`` is set."""
+        """Serve until ``closing`` is set; a bug in one task ends no other (row F10)."""
         async with anyio.create_task_group() as tasks:
-            for work in self.works:
-                tasks.start_soon(work)
+            tasks.start_soon(self.accept)
+            for name, work in self.works.items():
+                tasks.start_soon(keep_running, name, work)
             await closing.wait()
             tasks.cancel_scope.cancel()
 
@@ -89,21 +95,20 @@ async def open_services(stack: AsyncExitStack, config: SharedConfig, pools: Pool
     )
     port_mapping = await _make_port_mapping(config, pools, network, dht)
     heap_trim = HeapTrim(lambda: pools.connection_slots.used > 0, system_allocator())
-    works: list[Callable[[], Coroutine[object, object, None]]] = [
-        partial(pools.router.run, network.listening.tcp),
-        discovery.run,
-        jobs.run,
-        pools.session_jobs.run,
-        announcer.run,
-        pools.dormant_timers.run,
-        pools.bandwidth.run,
-        pools.loop_watch.run,
-        heap_trim.run,
-    ]
+    works: dict[str, ServiceRun] = {
+        "peer discovery": discovery.run,
+        "jobs": jobs.run,
+        "jobs of sessions": pools.session_jobs.run,
+        "dormant announces": announcer.run,
+        "dormant timers": pools.dormant_timers.run,
+        "rate limits": pools.bandwidth.run,
+        "loop watch": pools.loop_watch.run,
+        "heap trim": heap_trim.run,
+    }
     if config.port_mapping.enabled:
-        works.append(port_mapping.run)
+        works["port mapping"] = port_mapping.run
     if network.routes.binding.device is not None:
-        works.append(_device_watch(network, pools).run)
+        works["device watch"] = _device_watch(network, pools).run
     return Services(
         store=store,
         jobs=jobs,
@@ -115,6 +120,7 @@ async def open_services(stack: AsyncExitStack, config: SharedConfig, pools: Pool
         discovery=discovery,
         port_mapping=port_mapping,
         listen_port=listen_port,
+        accept=partial(pools.router.run, network.listening.tcp),
         works=works,
     )
 

@@ -7,7 +7,6 @@ import logging
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -16,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from torrent_engine.base.config import LsdConfig
-from torrent_engine.base.errors import NetworkError, RemoteProtocolError
+from torrent_engine.base.errors import LocalProtocolError, NetworkError, RemoteProtocolError
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.net.lsd.interfaces import MulticastInterface, is_local, multicast_interfaces
 from torrent_engine.net.sockets.interfaces import Interface, interfaces
@@ -29,6 +28,7 @@ from torrent_engine.net.sockets.multicast import (
     send_to_group,
 )
 from torrent_engine.net.sockets.tcp import close
+from torrent_engine.policy.limits.announce_budget import AnnounceBudget
 from torrent_engine.protocol.lsd import (
     COOKIE_BYTES,
     GROUP_IPV4,
@@ -39,12 +39,12 @@ from torrent_engine.protocol.lsd import (
     capacity,
     decode_announce,
     encode_announce,
+    is_announce,
 )
 
 logger = logging.getLogger(__name__)
 
 GROUPS: Final = {False: Group(GROUP_IPV4, LSD_PORT), True: Group(GROUP_IPV6, LSD_PORT)}
-MINUTE_S: Final = 60.0
 ERROR_PAUSE_S: Final = 1.0  # ours: prevents a busy loop if a socket keeps failing
 
 
@@ -77,13 +77,16 @@ class LsdService:
         self._receivers: dict[bool, socket.socket] = {}
         self._joined: set[tuple[bool, int]] = set()
         self._logged: set[str] = set()
-        self._received: Counter[str] = Counter()
-        """Host -> accepted datagrams in this minute."""
-        self._minute_ends = float("-inf")
+        self._budgets = {is_ipv6: AnnounceBudget(config) for is_ipv6 in (False, True)}
 
     def announce(self, port: int, info_hashes: Sequence[InfoHash]) -> int:
-        """Announce up to :attr:`capacity` torrents once; return the number of datagrams sent."""
+        """Announce up to :attr:`capacity` torrents once; return the number of datagrams sent.
+
+        With port 0 nobody could connect: nothing is sent then.
+        """
         self.update_interfaces()
+        if not port:
+            return 0
         message = LsdAnnounce(port, tuple(info_hashes), self.cookie)
         return sum(self._send(message, interface) for interface in self._interfaces)
 
@@ -105,11 +108,11 @@ class LsdService:
     # -- sending ----------------------------------------------------------------------------
 
     def _send(self, message: LsdAnnounce, interface: MulticastInterface) -> bool:
-        data = encode_announce(message, is_ipv6=interface.is_ipv6)
         way = OutgoingInterface(interface.index, interface.source, self._config.ttl)
         try:
+            data = encode_announce(message, is_ipv6=interface.is_ipv6)
             send_to_group(data, GROUPS[interface.is_ipv6], way)
-        except NetworkError as error:
+        except (NetworkError, LocalProtocolError) as error:
             self._log_once(f"interface {interface.index}: {error}")
             return False
         return True
@@ -186,22 +189,11 @@ class LsdService:
 
         Raises RemoteProtocolError for a malformed announce.
         """
-        if not is_local(host, self._interfaces) or not self._is_within_limits(host):
+        if not is_announce(data) or not is_local(host, self._interfaces):
+            return
+        budget = self._budgets[":" in host]
+        if not budget.admits(host, self._clock()):
             return
         message = decode_announce(data)
-        if message.cookie != self.cookie:
+        if message.cookie != self.cookie and budget.take(host):
             self._on_announce(message.info_hashes, PeerAddress(host, message.port))
-
-    def _is_within_limits(self, host: str) -> bool:
-        """Count a datagram; return False over the limit of its host or the total limit."""
-        now = self._clock()
-        if now >= self._minute_ends:
-            self._received.clear()
-            self._minute_ends = now + MINUTE_S
-        config = self._config
-        if self._received[host] >= config.max_received_per_host_per_minute:
-            return False  # not counted, so that one host cannot use up the total limit
-        if self._received.total() >= config.max_received_per_minute:
-            return False
-        self._received[host] += 1
-        return True

@@ -71,6 +71,7 @@ class PortMapper:
         self, config: PortMappingConfig, keys: Sequence[PortKey], host: MapperHost
     ) -> None:
         self._host = host
+        self._keys = keys
         self._families = [
             _Family(config, keys, host, self._on_change, is_ipv6=is_ipv6)
             for is_ipv6 in (False, True)
@@ -94,7 +95,12 @@ class PortMapper:
         return tuple(host for host in hosts if host is not None)
 
     async def run(self) -> None:
-        """Keep the ports mapped until cancelled; then remove the mappings, in a bounded time."""
+        """Keep the ports mapped until cancelled; then remove the mappings, in a bounded time.
+
+        Without a port this returns at once, and no gateway is asked.
+        """
+        if not self._keys:
+            return
         async with anyio.create_task_group() as tasks:
             for family in self._families:
                 tasks.start_soon(family.run)

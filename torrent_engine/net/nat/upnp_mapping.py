@@ -12,7 +12,7 @@ from torrent_engine.base.errors import GatewayError
 from torrent_engine.net.nat.mapping_status import MappingStatus
 from torrent_engine.net.nat.upnp import CONFLICT, Granted, UpnpGateway, UpnpRefusedError
 from torrent_engine.protocol.nat.events import MappedPort
-from torrent_engine.protocol.nat.facts import PortKey
+from torrent_engine.protocol.nat.facts import PortKey, check_keys
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,10 @@ class UpnpMappings:
     async def run(self, keys: Sequence[PortKey]) -> None:
         """Keep the ports mapped; return, or raise GatewayError, when the gateway refuses all.
 
-        The mappings are always removed at the end, in a bounded time.
+        The mappings are always removed at the end, in a bounded time. Raises LocalProtocolError for
+        port 0.
         """
+        check_keys(keys)
         async with self._closing():
             await self._refresh(keys)
             pause_s = min(self._config.check_interval_s, self._config.lifetime_s / 4)

@@ -24,6 +24,7 @@ from torrent_engine.net.peers.encryption_handshake import accept_encrypted
 from torrent_engine.net.peers.transport import TcpTransport, Transport, wait_for_some
 from torrent_engine.net.sockets.fairness import RateGate
 from torrent_engine.net.sockets.handshake_limits import HALF_OPEN_PATIENCE_S, HandshakeLimiter
+from torrent_engine.net.sockets.keep_running import keep_running
 from torrent_engine.net.sockets.tcp import accept_forever, close, reset
 from torrent_engine.policy.addresses import is_local
 from torrent_engine.policy.limits.accept_rates import AcceptRates
@@ -180,7 +181,11 @@ class IncomingRouter:
         tasks.start_soon(self._accept_forever, listener, scope)
 
     async def _accept_forever(self, listener: socket.socket, scope: anyio.CancelScope) -> None:
-        with scope, suppress(anyio.ClosedResourceError):  # replaced
+        with scope:
+            await keep_running("listening", partial(self._accept, listener))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        with suppress(anyio.ClosedResourceError):  # replaced
             await accept_forever(listener, self._accepted)
 
     def incoming(self, transport: Transport, address: PeerAddress) -> None:

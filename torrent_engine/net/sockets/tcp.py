@@ -144,7 +144,12 @@ def _accept_some(listener: socket.socket, on_accept: OnAccept, flood: FloodFilte
             return ACCEPT_PAUSE_S
         sock.settimeout(0.0)
         host = plain_host(address[0])
-        if on_accept(sock, PeerAddress(host, address[1])):
+        try:
+            is_taken = on_accept(sock, PeerAddress(host, address[1]))
+        except BaseException:
+            close(sock)
+            raise
+        if is_taken:
             taken += 1
         else:
             refused += 1

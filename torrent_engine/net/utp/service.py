@@ -23,6 +23,7 @@ from torrent_engine.net.utp.transport import UtpTransport
 from torrent_engine.net.utp.unverified import (
     OperatorConnections,
     ResetMemory,
+    StrangerBudget,
     UnverifiedConnections,
 )
 from torrent_engine.policy.limits.packet_budget import PacketBudget
@@ -81,6 +82,7 @@ class UtpService:
         self._packets = PacketBudget(config)
         self._ignored: dict[PeerAddress, float] = {}
         """Sender over its budget -> end of the time for which it is ignored."""
+        self._strangers = StrangerBudget(config)
         self._touched: dict[UtpTransport, None] = {}
         self._full = {is_ipv6: _Full() for is_ipv6 in (False, True)}
         self._sleeps_until_s = 0.0
@@ -155,6 +157,11 @@ class UtpService:
         if self._ignored and self._is_ignored(address, now):
             self.ignored_bytes += len(coalesced.data)
             return
+        is_stranger = address not in self._transports
+        if is_stranger and self._strangers.ignores(address.host, now):
+            self.ignored_bytes += len(coalesced.data)
+            return
+        moved_nothing = 0
         arrived_s = now - coalesced.waited_s
         view, step = memoryview(coalesced.data), coalesced.segment_bytes
         for begin in range(0, len(view), step):
@@ -162,12 +169,17 @@ class UtpService:
                 packet = decode_packet(view[begin : begin + step])
             except RemoteProtocolError:
                 self.malformed_count += 1
+                moved_nothing += 1
                 continue
             transport = self._transport_of(packet, address, now)
             if transport is not None:
                 transport.connection.receive_packet(packet, now=now, arrived_s=arrived_s)
                 transport.packets += 1
                 self._touched[transport] = None
+            else:
+                moved_nothing += 1
+        if is_stranger and moved_nothing:
+            self._strangers.charge(address.host, moved_nothing, now)
 
     def batch_ended(self) -> None:
         """Send responses and wake readers."""
@@ -301,12 +313,21 @@ class UtpService:
 
     def _send(self, transport: UtpTransport) -> None:
         """Send pending packets; those that the socket does not accept wait."""
+        if transport.connection.may_fragment:
+            self._send_fragmented(transport)
+            return
         sent = self._datagrams.send_packets(transport.unsent, transport.address)
         del transport.unsent[:sent]
         if transport.unsent:
             full = self._full_of(transport)
             full.waiting[transport] = None
             full.wake.set()
+
+    def _send_fragmented(self, transport: UtpTransport) -> None:
+        """Send pending packets that may be too long for the path; those not accepted are lost."""
+        packets, transport.unsent = transport.unsent, []
+        for packet in packets:
+            self._datagrams.send(b"".join(packet), transport.address)
 
     def _full_of(self, transport: UtpTransport) -> "_Full":
         return self._full[":" in transport.address.host]

@@ -11,6 +11,7 @@ from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.operators import network_of, operator_of
 from torrent_engine.net.utp.transport import UtpTransport
+from torrent_engine.policy.limits.packet_budget import PacketBudget
 from torrent_engine.policy.rate import TokenBucket
 
 RESET_MEMORY_S: Final = 30.0  # ours: time after which a RESET may be repeated
@@ -116,6 +117,42 @@ class OperatorConnections:
             del self._closing[transport], self._closing_of[operator][transport]
             if not self._closing_of[operator]:
                 del self._closing_of[operator]
+
+
+class StrangerBudget:
+    """Limits the packets of hosts without a connection, malformed ones and those for nobody.
+
+    Their senders may be forged: what is charged here is never held against a connection.
+    """
+
+    def __init__(self, config: UtpConfig) -> None:
+        self._packets = PacketBudget(config)
+        self._ignored: dict[str, float] = {}
+        """Operator over its budget -> end of the time for which it is ignored."""
+
+    def __len__(self) -> int:
+        """Return the number of ignored operators."""
+        return len(self._ignored)
+
+    def ignores(self, host: str, now: float) -> bool:
+        """Return whether packets of a host are to be dropped unread."""
+        if not self._ignored:
+            return False
+        operator = operator_of(host)
+        until_s = self._ignored.get(operator)
+        if until_s is None:
+            return False
+        if now < until_s:
+            return True
+        del self._ignored[operator]
+        return False
+
+    def charge(self, host: str, packets: int, now: float) -> None:
+        """Charge packets that did nothing for a connection."""
+        if wait_s := self._packets.charge(host, packets, now):
+            self._ignored[operator_of(host)] = now + wait_s
+            if len(self._ignored) > MAX_REMEMBERED_RATES:
+                del self._ignored[next(iter(self._ignored))]
 
 
 class ResetMemory:

@@ -35,6 +35,7 @@ from torrent_engine.protocol.nat.facts import (
     PortKey,
     Refused,
     VersionRefused,
+    check_keys,
 )
 
 MIN_RENEWAL_S: Final = 4.0  # RFC 6887 section 11.2.1: nothing is renewed more often
@@ -73,6 +74,7 @@ class NatClient:
     ) -> None:
         if not protocols or not keys:
             raise LocalProtocolError("at least one protocol and one port are needed")
+        check_keys(keys)
         self._protocols = list(protocols)
         self._config = config
         self._ports = {key: _Port(key, key.internal_port, None, now) for key in keys}

@@ -3,9 +3,12 @@
 Source: RFC 6886 (NAT-PMP), RFC 6887 (PCP). A :class:`MappingProtocol` encodes and decodes them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
+
+from torrent_engine.base.errors import LocalProtocolError
 
 GATEWAY_PORT: Final = 5351  # RFC 6886, RFC 6887: the port of the server
 
@@ -24,6 +27,17 @@ class PortKey:
     transport: MappedTransport
     internal_port: int
     """1 to 65535."""
+
+
+def check_keys(keys: Iterable[PortKey]) -> None:
+    """Raise LocalProtocolError for a port that cannot be mapped.
+
+    Port 0 means all ports of the host: its removal is that of other programs' mappings, too
+    (RFC 6886 section 3.4, RFC 6887 section 11.1).
+    """
+    for key in keys:
+        if not 0 < key.internal_port < 1 << 16:
+            raise LocalProtocolError(f"port {key.internal_port} cannot be mapped")
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,14 @@ class UtpConnection:
         """Payload bytes delivered so far, both directions together."""
         return self._receiver.received_bytes + self._sender.delivered_bytes
 
+    @property
+    def may_fragment(self) -> bool:
+        """Whether the packets to send must be sent so that IP may fragment them.
+
+        The path has become narrower than packets that are already in flight.
+        """
+        return self._sender.may_fragment
+
     # -- packets in --------------------------------------------------------------------------
 
     def receive_packet(self, packet: Packet, *, now: float, arrived_s: float) -> None:
@@ -307,7 +315,7 @@ class UtpConnection:
             self._sender.handle_timer(now)
             if self._receiver.ack_due_s is not None and now >= self._receiver.ack_due_s:
                 self._receiver.must_acknowledge = True
-            if self._sender.retransmission.is_hopeless:
+            if self._sender.retransmission.is_hopeless(now):
                 self._end("timed out")
         elif self.state is UtpState.SYN_SENT and self._dial is not None:
             if not self._dial.handle_timer(now):

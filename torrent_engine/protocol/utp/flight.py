@@ -94,6 +94,12 @@ class Flight:
         return self.in_transit_bytes + self.lost_bytes
 
     @property
+    def oldest_bytes(self) -> int:
+        """Payload of the oldest unacknowledged packet; 0 without one."""
+        oldest = self._transit.get(self.first) or self.lost.get(self.first)
+        return len(oldest.payload) if oldest is not None else 0
+
+    @property
     def is_full(self) -> bool:
         """Whether no further packet may be sent."""
         return self.next - self.first >= MAX_PACKETS

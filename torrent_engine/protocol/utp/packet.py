@@ -26,6 +26,10 @@ PADDING: Final = 0x50
 is unknown."""
 MIN_PADDING_BYTES: Final = 12
 MAX_EXTENSION_BYTES: Final = 255
+MAX_SHORT_EXTENSIONS: Final = 8
+"""Ours: of less than 255 bytes in one packet. Each costs as much as a packet, and an empty one has
+two bytes; padding has three of them, however long it is."""
+MAX_PACKET_BYTES: Final = 16_384  # ours: the most that we send; jumbo frames have 9,000
 
 MASK_16: Final = 0xFFFF
 MASK_32: Final = 0xFFFFFFFF
@@ -63,10 +67,11 @@ class Packet(NamedTuple):
 def decode_packet(datagram: bytes | memoryview) -> Packet:
     """Decode one datagram; unknown extensions are skipped.
 
-    Raises RemoteProtocolError if it is truncated, or its version or type is unknown.
+    Raises RemoteProtocolError if it is truncated or too long, its version or type is unknown, or it
+    has many short extensions.
     """
     view = memoryview(datagram)
-    if len(view) < HEADER_BYTES:
+    if not HEADER_BYTES <= len(view) <= MAX_PACKET_BYTES:
         raise RemoteProtocolError(f"packet of {len(view)} bytes", bep=29)
     kind, extension, *numbers = _unpack_header(view)
     if kind & 15 != VERSION or kind > SYN << 4 | VERSION:
@@ -79,12 +84,16 @@ def decode_packet(datagram: bytes | memoryview) -> Packet:
 
 def _read_extensions(view: memoryview, extension: int) -> tuple[bytes, int]:
     """Return the selective acknowledgement, and where the payload begins."""
-    sack, at, size = b"", HEADER_BYTES, len(view)
+    sack, at, size, short = b"", HEADER_BYTES, len(view), 0
     while extension:
         if at + 2 > size or at + 2 + view[at + 1] > size:
             raise RemoteProtocolError(f"truncated extension {extension}", bep=29)
         kind, extension, begin = extension, view[at], at + 2
         at = begin + view[at + 1]
+        if at - begin < MAX_EXTENSION_BYTES:
+            short += 1
+            if short > MAX_SHORT_EXTENSIONS:
+                raise RemoteProtocolError(f"more than {short - 1} short extensions", bep=29)
         if kind == SACK:
             sack = bytes(view[begin:at])
     return sack, at

@@ -3,7 +3,8 @@
 Source: BEP 29 leaves it to the implementation; this is the search of RFC 8899. A probe is a data
 packet with a padding extension; if it is lost, it is retransmitted without padding. A size fails
 after several lost probes, because one may be lost for other reasons, and the search is repeated
-from time to time.
+from time to time. When nothing arrives any more, the path may have become narrower (section 4.3:
+black hole detection), and the search begins anew.
 """
 
 from typing import Final
@@ -25,9 +26,14 @@ class PacketSize:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max(max_bytes, SAFE_BYTES)
-        self._size = min(SAFE_BYTES, self._max_bytes)
         self.trial: int | None = None
         """Number of the outstanding probe."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin the search, with the smallest size."""
+        self._size = SAFE_BYTES
+        self.trial = None
         self._trials = 0
         self._again_s = 0.0
         self._candidates = self._all_candidates()
@@ -38,6 +44,11 @@ class PacketSize:
     def payload_bytes(self) -> int:
         """Maximum payload of a packet."""
         return self._size - HEADER_BYTES
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether packets are larger than what every path takes."""
+        return self._size > SAFE_BYTES
 
     def wanted_bytes(self, now: float) -> int:
         """Return the size of a probe to send now, with the header, or 0."""

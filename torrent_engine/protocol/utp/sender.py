@@ -38,6 +38,7 @@ REORDER_FADES: Final = 0.98  # ours: decay of observed reordering with each loss
 
 MAX_JITTER_S: Final = 0.02  # ours: a shorter queue must persist for a round trip to count
 MAX_WINDOW_WAIT_S: Final = 60.0  # the longest timeout
+BLACK_HOLE_TIMEOUTS: Final = 2  # ours: in a row, after which packets may be too long for the path
 MAX_BEHIND_BYTES: Final = 256 * 1024  # ours: queued behind a full window, to be sent as it moves
 BEYOND_WINDOW_BYTES: Final = 32 * 1024  # ours: accepted for a peer beyond its receive window
 PACKET_COST_BYTES: Final = 200  # memory beside the payload of a packet in flight
@@ -67,6 +68,7 @@ class SendSide:
         self.congestion = CongestionWindow(config.target_delay_s, config.send_buffer_bytes)
         self.size = PacketSize(limits.max_packet_bytes)
         self.retransmission = RetransmissionTimer(self.round_trip, config.max_rto_s, now)
+        self._fragments_until: int | None = None  # the first number whose packet is short again
         self.is_finishing = False
         """Whether a FIN follows the queued data."""
         self._fin: int | None = None
@@ -83,6 +85,14 @@ class SendSide:
         self._round_lost = 0
         self.delivered_bytes = 0
         """Acknowledged payload so far."""
+
+    @property
+    def may_fragment(self) -> bool:
+        """Whether packets are in flight that may be too long for the path.
+
+        A packet with a number cannot be divided any more, so that only IP can do it.
+        """
+        return self._fragments_until is not None
 
     @property
     def room_bytes(self) -> int:
@@ -129,7 +139,7 @@ class SendSide:
             return False
         if count < 0:
             return True
-        self._take_window(packet.window_bytes)
+        self._take_window(packet.window_bytes, now)
         if not count and not packet.sack:
             return True
         before = flight.in_transit_bytes
@@ -138,8 +148,10 @@ class SendSide:
             self._progress(before, now)
         return True
 
-    def _take_window(self, window_bytes: int) -> None:
+    def _take_window(self, window_bytes: int, now: float) -> None:
         self._peer_window_bytes = window_bytes
+        if self.retransmission.timeouts and window_bytes < self.flight.oldest_bytes:
+            self.retransmission.waits_for_window(now)
         if window_bytes:
             self._window_due_s, self._window_wait_s = None, 0.0
 
@@ -160,6 +172,8 @@ class SendSide:
         )
         if size.trial is not None and not flight.has(size.trial):
             size.arrived()
+        if self._fragments_until is not None and flight.first >= self._fragments_until:
+            self._fragments_until = None
         self.retransmission.restart(now)
         self._find_lost(now)
 
@@ -243,7 +257,7 @@ class SendSide:
         flight, queue = self.flight, self.queue
         size = self.size.payload_bytes
         room = self._room()
-        if queue.queued_bytes > 2 * size and room > 2 * size:
+        if queue.queued_bytes > 2 * size and room > 2 * size and self._fragments_until is None:
             room -= self._send_trial(now, heading, out)
         connection_id, time_us, delay_us, window, acknowledged = heading
         while queue.queued_bytes and room > 0 and not flight.is_full:
@@ -327,6 +341,9 @@ class SendSide:
                 self._handle_lost_probe(flight.lose_all())
                 self.congestion.timed_out(self.queueing_s, self.size.payload_bytes)
             timer.expired(now)
+            if timer.timeouts == BLACK_HOLE_TIMEOUTS and self.size.is_grown:
+                self.size.begin()
+                self._fragments_until = flight.next
 
     def clear(self) -> None:
         """Remove everything."""
