@@ -487,6 +487,126 @@ async def test_who_waits_in_a_group_gets_on_when_that_changes(change: str) -> No
     assert takes(link) > 0
 
 
+MOVES: dict[str, Callable[[BandwidthManager, TorrentBandwidth], object]] = {
+    "the torrent honors no limits": lambda _manager, torrent: torrent.set_limits(
+        RateLimits(group="a", honors_session_limits=False)
+    ),
+    "the torrent joins a group": lambda _manager, torrent: torrent.set_limits(
+        RateLimits(group="free")
+    ),
+    "the group honors no limits": lambda manager, _torrent: manager.set_group(
+        BandwidthGroup("a", MIB, MIB, honors_session_limits=False)
+    ),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+async def test_who_waits_for_the_limits_of_a_place_asks_again_when_its_torrent_is_moved(
+    move: Callable[[BandwidthManager, TorrentBandwidth], object],
+) -> None:
+    clock = ManualClock()
+    manager = make_manager(clock)
+    manager.set_group(BandwidthGroup("a", MIB, MIB))
+    manager.set_group(BandwidthGroup("free", MIB, MIB, honors_session_limits=False))
+    manager.set_rate_limits(download_bytes_per_s=10, upload_bytes_per_s=10)
+    torrent, link = with_link(manager, group="a")
+    web_seed, granted = Link(), list[int]()
+    torrent.add_web_seed(web_seed)
+
+    async def move_bytes(throttle: Any) -> None:
+        while throttle.take(BLOCK_BYTES):
+            pass
+        granted.append(await throttle.acquire(BLOCK_BYTES))
+
+    async with anyio.create_task_group() as tasks:
+        for throttle in (link.download_throttle, link.upload_throttle, web_seed.download_throttle):
+            tasks.start_soon(move_bytes, throttle)
+        await anyio.wait_all_tasks_blocked()
+        assert granted == []
+        move(manager, torrent)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(0.1)  # worth one byte where they waited
+        manager._serve()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert granted == [BLOCK_BYTES] * 3
+
+
+async def test_who_waits_in_a_place_that_is_limited_too_is_served_by_its_limit() -> None:
+    clock = ManualClock()
+    manager = make_manager(clock)
+    manager.set_group(BandwidthGroup("slow", upload_bytes_per_s=1))
+    manager.set_group(BandwidthGroup("fast", upload_bytes_per_s=MIB))
+    _, other = with_link(manager, group="fast")
+    torrent, link = with_link(manager, group="slow")
+    granted: list[int] = []
+
+    async def move_bytes() -> None:
+        link.upload_throttle.take(BLOCK_BYTES)
+        granted.append(await link.upload_throttle.acquire(BLOCK_BYTES))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(move_bytes)
+        await anyio.wait_all_tasks_blocked()
+        while other.upload_throttle.take(BLOCK_BYTES):
+            pass
+        torrent.set_limits(RateLimits(group="fast"))
+        await anyio.wait_all_tasks_blocked()
+        assert granted == []
+        clock.advance(0.1)
+        manager._serve()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert granted == [BLOCK_BYTES]
+
+
+async def test_what_was_granted_before_a_move_and_not_taken_goes_to_the_others() -> None:
+    clock = ManualClock()
+    manager = make_manager(clock)
+    manager.set_rate_limits(download_bytes_per_s=100)
+    _, other = with_link(manager)
+    torrent, link = with_link(manager)
+    granted: list[int] = []
+
+    async def move_bytes() -> None:
+        while takes(link, 10):
+            pass
+        granted.append(await link.download_throttle.acquire(10))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(move_bytes)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(0.1)
+        manager._serve()
+        before = manager.download.tree.root.bucket.available(clock())
+        torrent.set_limits(RateLimits(honors_session_limits=False))
+        assert manager.download.tree.root.bucket.available(clock()) == before + 10
+        await anyio.wait_all_tasks_blocked()
+    assert granted == [10]
+    manager._serve()
+    assert not manager.download.tree.waits
+    assert takes(other, 10) == 10
+
+
+async def test_who_is_cancelled_after_a_move_waits_nowhere() -> None:
+    clock = ManualClock()
+    manager = make_manager(clock)
+    manager.set_rate_limits(download_bytes_per_s=10)
+    manager.set_group(BandwidthGroup("a", 10))
+    torrent, link = with_link(manager)
+    async with anyio.create_task_group() as tasks:
+        link.download_throttle.take(MIB)
+        tasks.start_soon(link.download_throttle.acquire, MIB)
+        await anyio.wait_all_tasks_blocked()
+        torrent.set_limits(RateLimits(group="a"))
+        await anyio.wait_all_tasks_blocked()
+        assert manager.download.tree.waits
+        tasks.cancel_scope.cancel()
+    clock.advance(60)
+    manager._serve()
+    assert not manager.download.tree.waits
+
+
 def test_a_bad_rate_of_a_group_changes_nothing() -> None:
     manager = make_manager()
     with pytest.raises(ConfigError):

@@ -334,6 +334,78 @@ async def test_a_description_that_is_none_is_a_gateway_error(
     assert len(device.asked) <= 100
 
 
+def with_entries(body: bytes, count: int, entry: bytes) -> bytes:
+    """Return the description of a service with further entries of one kind."""
+    end = b"</actionList>" if b"<action" in entry else b"</serviceStateTable>"
+    return body.replace(end, entry * count + end)
+
+
+VARIABLE = b"<stateVariable><name>x</name><dataType>ui2</dataType></stateVariable>"
+LONG_VARIABLE = VARIABLE.replace(b"</s", b"<allowedValue>x</allowedValue>" * 40 + b"</s")
+MANY_ELEMENTS = {
+    "variables": lambda body: with_entries(body, 100, VARIABLE),
+    "variables_of_a_prefix": lambda body: with_entries(
+        body.replace(b"<scpd ", b'<scpd xmlns:s="urn:schemas-upnp-org:service-1-0" '),
+        100,
+        VARIABLE.replace(b"<s", b"<s:s").replace(b"</s", b"</s:s"),
+    ),
+    "actions": lambda body: with_entries(body, 100, b"<action/>"),
+    "values": lambda body: with_entries(body, 40, LONG_VARIABLE),
+    "attributes": lambda body: with_entries(
+        body, 1, b"<x " + b" ".join(b'a%d=""' % n for n in range(2_500)) + b"/>"
+    ),
+}
+
+
+@pytest.mark.parametrize("more", MANY_ELEMENTS.values(), ids=MANY_ELEMENTS.keys())
+async def test_f11_a_service_of_too_many_elements_is_passed_over(
+    more: Callable[[bytes], bytes],
+) -> None:
+    device = UpnpDevice(rewrite=lambda path, body: more(body) if path == "/scpd.xml" else body)
+    assert "no port mapping service" in await refusal_of(device)
+
+
+async def test_f11_a_gateway_of_too_many_devices_is_refused() -> None:
+    def many_devices(path: str, body: bytes) -> bytes:
+        return body.replace(b"</device></root>", b"<device/>" * 100 + b"</device></root>")
+
+    assert "UPnP" in await refusal_of(UpnpDevice(rewrite=many_devices))
+
+
+async def test_a_service_as_large_as_any_of_a_router_is_read() -> None:
+    argument = (
+        b"<argument><name>x</name><direction>in</direction>"
+        b"<relatedStateVariable>NewProtocol</relatedStateVariable></argument>"
+    )
+    action = b"<action><name>x</name><argumentList>" + argument * 5 + b"</argumentList></action>"
+
+    def large(path: str, body: bytes) -> bytes:
+        body = with_entries(with_entries(body, 30, action), 20, VARIABLE)
+        return with_entries(
+            body, 10, VARIABLE.replace(b"</s", b"<defaultValue>1</defaultValue></s")
+        )
+
+    device = UpnpDevice(rewrite=lambda path, body: large(path, body) if "scpd" in path else body)
+    async with opened(device) as gateway:
+        assert (await gateway.open(TCP, 6881, 60)).external_port == 6881
+
+
+async def test_what_another_service_has_too_much_of_keeps_no_port_closed() -> None:
+    too_much = [b"<scpd>" + b"<x/>" * 10_000 + b"</scpd>"]
+
+    def with_another(path: str, body: bytes) -> bytes:
+        if path == "/scpd.xml" and too_much:
+            return too_much.pop()
+        begin, end = body.find(b"<service>"), body.find(b"</service>") + len(b"</service>")
+        other = body[begin:end].replace(b"WANIP", b"X_")
+        return body if path != "/device.xml" else body[:begin] + other + body[begin:]
+
+    device = UpnpDevice(rewrite=with_another)
+    async with opened(device) as gateway:
+        assert (await gateway.open(TCP, 6881, 60)).external_port == 6881
+    assert not too_much
+
+
 BAD_ANSWERS = {each.__name__: each for each in (nothing, no_xml, too_long, entities, deep, no_utf8)}
 
 

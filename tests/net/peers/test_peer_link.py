@@ -631,7 +631,7 @@ async def test_a_download_limit_is_not_for_what_comes_while_no_block_is_awaited(
         assert throttle.balance == len(BLOCK)
 
 
-def slow_ends(clock: ManualClock, bytes_per_s: float) -> Ends:
+def slow_ends(clock: Callable[[], float], bytes_per_s: float) -> Ends:
     """Return ends of a link that may send payload at a low rate."""
     ends = Ends()
     ends.link = PeerLink(
@@ -705,6 +705,26 @@ async def test_at_a_low_rate_a_block_leaves_in_steps() -> None:
     assert max(at_once) <= 10 * KIB + 13  # what a late timer missed may follow, up to a step
     assert len(at_once) >= 3
     assert clock.now - 1000 == pytest.approx(16 / 100, abs=0.1)
+
+
+@pytest.mark.parametrize("pace_bytes_per_s", [None, 100.0 * KIB])
+async def test_a_block_that_leaves_in_steps_follows_a_change_of_its_rate(
+    pace_bytes_per_s: float | None,
+) -> None:
+    ends = slow_ends(time.monotonic, bytes_per_s=1.0)
+    async with running(ends):
+        ends.connection.sender.send_block(0, 0, memoryview(bytes(16 * KIB)))
+        ends.link.flush()
+        came = len(await ends.receive_some())  # the next step is due after 256 s
+        await anyio.wait_all_tasks_blocked()
+        if pace_bytes_per_s is None:
+            ends.link.upload_throttle = None
+        else:
+            ends.link.upload_throttle = faster = Allowance()
+            faster.pace_bytes_per_s = pace_bytes_per_s
+        while came < 16 * KIB + 13:
+            came += len(await ends.receive_some())
+    assert came == 16 * KIB + 13
 
 
 def test_the_geometry_of_these_tests_has_the_block_they_ask_for() -> None:

@@ -39,6 +39,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "range_ipv6": ("::2-::3", "::2", "::3"),
     "address": ("1.2.3.4", "1.2.3.4", "1.2.3.4"),
     "address_comment": ("1.2.3.4#who", "1.2.3.4", "1.2.3.4"),
+    "address_comments": ("1.2.3.4 \t; who # and: why", "1.2.3.4", "1.2.3.4"),
     "address_ipv6": ("2001:DB8::1", "2001:db8::1", "2001:db8::1"),
     "address_scope": ("fe80::1%eth0", "fe80::1", "fe80::1"),
     "address_inside_ipv6": ("::ffff:1.2.3.4", "1.2.3.4", "1.2.3.4"),
@@ -111,6 +112,13 @@ def test_the_error_is_short_however_long_the_line() -> None:
     with pytest.raises(IpFilterError) as caught:
         parse_line(b"x" * 10_000)
     assert len(str(caught.value)) < 150
+
+
+def test_f11_a_long_run_of_blanks_is_passed_over_once() -> None:
+    line = b"a" + b" \t" * 30_000 + b"b"  # beyond the test's timeout if begun anew at each blank
+    with pytest.raises(IpFilterError) as caught:
+        parse_line(line)
+    assert "not an address range" in str(caught.value)
 
 
 @given(st.binary(max_size=80) | st.text("0123456789abf.:-/,#; x", max_size=60).map(str.encode))

@@ -141,6 +141,18 @@ def test_a_line_without_end_takes_no_memory_and_is_one_bad_line(chunk_bytes: int
     assert [first & 0xFF for _, first, _ in recorder.found] == [4, 5]
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 700, 5_000, 1 << 20])
+def test_f11_a_line_may_be_as_long_as_the_limit_and_no_longer_in_every_chunking(
+    chunk_bytes: int,
+) -> None:
+    ends = b":1.2.3.4-1.2.3.4"
+    longest = b"n" * (MAX_LINE_BYTES - len(ends)) + ends
+    lines = [longest, b"n" + longest, b"1.2.3.5", longest * 3, longest, b"#" * 5_000, b"1.2.3.6"]
+    found, facts = read(b"\n".join(lines), chunk_bytes)
+    assert [first & 0xFF for _, first, _ in found] == [4, 4, 5, 6]
+    assert (facts.bad_lines, set(facts.examples)) == (3, {ip_filter_lists.LONG})
+
+
 def test_more_ranges_than_allowed_are_refused() -> None:
     assert read(b"1.2.3.4\n" * 10, max_ranges=10)[1].ranges == 10
     for data in (b"1.2.3.4\n" * 11, b"x:1.2.3.4-1.2.3.5\n" * 11, b"1.2.3.4\n" * 10 + b"::1"):

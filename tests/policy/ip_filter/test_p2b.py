@@ -69,6 +69,7 @@ MALFORMED = {
     "range_cut": VERSIONS["1"][:-1],
     "name_cut": VERSIONS["1"] + b"name",
     "name_long": HEADER + b"\x01" + b"x" * (MAX_NAME_BYTES + 1),
+    "name_long_of_whole_record": HEADER + b"\x01" + b"x" * (MAX_NAME_BYTES + 1) + bytes(9),
     "name_long_of_3": HEADER + b"\x03" + pack(">I", 1) + b"x" * (MAX_NAME_BYTES + 1),
     "names_missing": HEADER + b"\x03" + pack(">I", 2) + b"one\0",
     "count_of_names_cut": HEADER + b"\x03\0\0",
@@ -81,10 +82,20 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-@pytest.mark.parametrize("chunk_bytes", [1, 1000])
+@pytest.mark.parametrize("chunk_bytes", [1, 1000, 5000])
 def test_malformed_list_is_refused(data: bytes, chunk_bytes: int) -> None:
     with pytest.raises(IpFilterError):
         read(data, chunk_bytes)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1000, 5000])
+@pytest.mark.parametrize("version", [1, 3])
+def test_f11_a_name_may_be_as_long_as_the_limit_in_every_chunking(
+    version: int, chunk_bytes: int
+) -> None:
+    data = indexed(RANGES) if version == 3 else named(version, RANGES)
+    data = data.replace(b"name 0", b"n" * MAX_NAME_BYTES)
+    assert read(data, chunk_bytes) == (sorted(RANGES), ListFacts(len(RANGES)))
 
 
 def test_more_ranges_than_allowed_are_refused() -> None:

@@ -129,6 +129,16 @@ class Lane:
         """The limit of the torrent, or of all together if that is lower; 0: none."""
         return self._branch.rate_bytes_per_s
 
+    def move(self, place: Place) -> None:
+        """Hang the limit elsewhere, if it is not there; it and those below have no rates then.
+
+        Who waits for the limits of the old place asks again at the new one.
+        """
+        if place != self.place:
+            self.place, self._branch = place, Branch(0, place.parent)
+            for throttle in self._throttles.values():
+                throttle.move(place.tree, Leaf(0, self._branch))
+
     def set_rate(self, rate_bytes_per_s: int) -> None:
         """Change the limit of the torrent."""
         self._direction.set_rate(self._branch, rate_bytes_per_s)
@@ -194,10 +204,8 @@ class TorrentBandwidth:
         """Change the limits of the torrent, and the group that it is in."""
         self._limits = limits
         down, up = self._manager.places(limits)
-        if self._down.place != down:
-            self._down = Lane(self._manager.download, down)
-        if self._up.place != up:
-            self._up = Lane(self._manager.upload, up)
+        self._down.move(down)
+        self._up.move(up)
         self._down.set_rate(limits.download)
         self._up.set_rate(limits.upload)
         self.apply()

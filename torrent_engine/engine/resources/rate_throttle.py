@@ -58,8 +58,13 @@ class RateThrottle:
 
     async def acquire(self, wanted_bytes: int) -> int:
         """Return how many bytes may move, waiting for one at least; for one task at a time."""
-        if granted := self.take(wanted_bytes):
-            return granted
+        granted = self.take(wanted_bytes)
+        while not granted:
+            granted = await self._granted(wanted_bytes) or self.take(wanted_bytes)
+        return granted
+
+    async def _granted(self, wanted_bytes: int) -> int:
+        """Wait for a turn; return what was granted, 0 after a :meth:`move`."""
         leaf, event = self.leaf, anyio.Event()
         leaf.on_granted = event.set
         self._on_wait(self._tree.wait(leaf, wanted_bytes, self._clock()))
@@ -68,7 +73,7 @@ class RateThrottle:
         except BaseException:
             self.cancel()
             raise
-        return self._tree.collect(leaf)
+        return self._tree.collect(self.leaf)
 
     def give_back(self, count_bytes: int) -> None:
         """Return what was granted and did not move."""
@@ -77,3 +82,11 @@ class RateThrottle:
     def cancel(self) -> None:
         """Cancel a pending request; what was granted is returned."""
         self._tree.cancel(self.leaf)
+
+    def move(self, tree: BandwidthTree, leaf: Leaf) -> None:
+        """Take the share of another leaf from now on; who waits asks again there."""
+        wake = self.leaf.on_granted
+        self.cancel()
+        self._tree, self.leaf = tree, leaf
+        if wake is not None:
+            wake()

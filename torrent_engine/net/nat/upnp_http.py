@@ -4,6 +4,8 @@ Source: row D1: a description may contain any URL. :class:`GatewayRequester` sen
 the UPnP library.
 """
 
+import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -24,9 +26,16 @@ from torrent_engine.protocol.nat.ssdp import check_url
 if TYPE_CHECKING:
     import httpx2
 
+logger = logging.getLogger(__name__)
+
 HEADERS: Final = {"Accept-Encoding": "identity", "Connection": "close"}
 MAX_REQUESTS: Final = 64  # ours: a description may refer to further ones
 MAX_TOTAL_BYTES: Final = 256 * 1024  # ours: all of them; 4 MiB are 0.7 s of the event loop
+MAX_MARKS: Final = 2_500  # ours: tags and attributes of one; miniupnpd has some 700 for IGD 2
+MAX_ENTRIES: Final = 100  # ours: of those below, 0.1 to 0.2 ms each; a WAN connection has 40 to 70
+_ENTRY: Final = re.compile(
+    r"<(?:[^<>\s:]*:)?(?:device|icon|service|stateVariable|action)(?=[\s/>])"
+)
 
 
 class LibraryRequest(Protocol):
@@ -72,6 +81,7 @@ class GatewayRequester:
     async def async_http_request(self, http_request: LibraryRequest) -> GatewayResponse:
         """Send one request of the library and return the complete response, without redirects.
 
+        The body is empty if it would take long to read: the library passes over such a service.
         Raises GatewayError if the URL is not at the gateway or the response is too long,
         TimeoutError, and the errors of httpx2.
         """
@@ -92,6 +102,9 @@ class GatewayRequester:
             async with aclosing(streamed):
                 data = await self._read(streamed)
         text = data.decode("utf-8", "replace")
+        if _has_too_many_elements(text):
+            logger.debug("UPnP: a description with too many elements is ignored")
+            text = ""
         return GatewayResponse(response.status_code, dict(response.headers), text)
 
     async def _read(self, response: StreamedResponse) -> bytes:
@@ -104,6 +117,12 @@ class GatewayRequester:
         if self._bytes_left < 0:
             raise GatewayError("a UPnP gateway with too long descriptions")
         return bytes(data)
+
+
+def _has_too_many_elements(text: str) -> bool:
+    """Return whether the library may need more than some 20 ms of the event loop for XML (F11)."""
+    marks = text.count("<") + text.count("=")
+    return marks > MAX_MARKS or sum(1 for _ in _ENTRY.finditer(text)) > MAX_ENTRIES
 
 
 @asynccontextmanager

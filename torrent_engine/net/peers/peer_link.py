@@ -25,6 +25,7 @@ SMALL_READ_BYTES: Final = (
 NOTHING_YET: Final = -1
 PACE_STEP_S: Final = 0.05  # ours: length of one step at a low rate
 MIN_PACE_BYTES: Final = 256
+PACE_CHECK_S: Final = 0.25  # ours: a rate may be changed during the step before
 
 
 class Gate(Protocol):
@@ -309,12 +310,12 @@ class PeerLink:
             self._sent_bytes += sent
             self._forget_sent(pending, sent)
             return True
-        now = self._clock()
+        now, step = self._clock(), max(int(bytes_per_s * PACE_STEP_S), MIN_PACE_BYTES)
         if self._paced_until_s > now:
+            self._paced_until_s = min(self._paced_until_s, now + step / bytes_per_s)
             if self._waiting is None:
                 self._wait_for(self._wait_for_pace)
             return False
-        step = max(int(bytes_per_s * PACE_STEP_S), MIN_PACE_BYTES)
         sent = self.transport.send_some([memoryview(pending[0])[:step]])
         self._sent_bytes += sent
         self._stuck_since_s = None  # the socket accepts what pacing permits
@@ -323,7 +324,7 @@ class PeerLink:
         return True
 
     async def _wait_for_pace(self) -> None:
-        await anyio.sleep(max(self._paced_until_s - self._clock(), 0.0))
+        await anyio.sleep(min(max(self._paced_until_s - self._clock(), 0.0), PACE_CHECK_S))
 
     @staticmethod
     def _forget_sent(pending: list[bytes | memoryview], sent: int) -> None:

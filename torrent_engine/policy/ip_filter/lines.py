@@ -18,7 +18,6 @@ from torrent_engine.policy.ip_filter.ranges import IPV4_BITS, IPV6_BITS
 
 FIRST_ALLOWED_LEVEL: Final = 128
 _COMMENTS: Final = (b"#", b";", b"//")
-_BEHIND: Final = re.compile(r"[ \t]*[#;].*")
 _OCTET: Final = re.compile(r"[0-9]{1,3}")
 _LENGTH: Final = re.compile(r"[0-9]{1,3}")
 _DAT: Final = re.compile(r"([0-9A-Fa-f:.]+[ \t]*-[ \t]*[0-9A-Fa-f:.]+)[ \t]*,([^,]*)(?:,.*)?")
@@ -41,7 +40,7 @@ def parse_line(line: bytes) -> FilterRange | None:
     if (dat := _DAT.fullmatch(text)) is not None:
         return parse_range(dat[1]) if _is_level_blocked(dat[2].strip(" \t")) else None
     try:
-        return parse_range(_BEHIND.sub("", text))
+        return parse_range(text.partition("#")[0].partition(";")[0])
     except IpFilterError:
         return _parse_named(text)
 

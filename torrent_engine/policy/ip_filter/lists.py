@@ -17,9 +17,10 @@ from torrent_engine.base.errors import IpFilterError
 from torrent_engine.policy.ip_filter.lines import FIRST_ALLOWED_LEVEL, parse_line
 from torrent_engine.policy.ip_filter.ranges import IPV4_BITS, STEP, RangeBuilder
 
-MAX_LINE_BYTES: Final = 16 * 1024  # ours: longer lines are malformed
+MAX_LINE_BYTES: Final = 1_024  # ours: longer lines are malformed
 MAX_EXAMPLES: Final = 3  # of malformed lines that are reported
 CHUNK_BYTES: Final = 64 * 1024  # ours: parsed in about a millisecond
+LONG: Final = f"a line of more than {MAX_LINE_BYTES:,} bytes"
 DESCENDING: Final = "a range whose last address is below its first"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LOW: Final = (1 << IPV4_BITS) - 1
@@ -122,11 +123,25 @@ class TextListReader:
 
     def _skip_rest(self) -> None:
         if not self._is_skipping:
-            self._note_bad(f"a line of more than {MAX_LINE_BYTES:,} bytes")
+            self._note_bad(LONG)
         self._is_skipping, self._rest = True, b""
+
+    def _without_long(self, lines: bytes) -> bytes:
+        """Return complete lines without those that are too long, which are counted."""
+        start, kept = 0, list[bytes]()
+        while len(lines) - start > MAX_LINE_BYTES:
+            end = lines.rfind(b"\n", start, start + MAX_LINE_BYTES + 1) + 1
+            if end:
+                kept.append(lines[start:end])
+            else:
+                self._note_bad(LONG)
+                end = lines.index(b"\n", start) + 1
+            start = end
+        return b"".join((*kept, lines[start:]))
 
     def _read_lines(self, lines: bytes) -> None:
         """Parse complete lines: the plain ones together, the rest one by one."""
+        lines = self._without_long(lines)
         for pattern in tuple(self._patterns):
             if not lines:
                 return

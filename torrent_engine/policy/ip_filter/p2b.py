@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HEADER: Final = b"\xff\xff\xff\xffP2B"
 MAX_NAME_BYTES: Final = 1_024  # ours: longer names are malformed
 _RECORD_BYTES: Final = 12
-_NAMED: Final = re.compile(rb"[^\0]*\0(.{8})", re.DOTALL)
+_NAMED: Final = re.compile(rb"[^\0]{0,%d}+\0(.{8})" % MAX_NAME_BYTES, re.DOTALL)
 _TAKEN_AT_ONCE: Final = STEP * _RECORD_BYTES
 
 
@@ -72,7 +72,7 @@ class BinaryListReader:
     def _read_named(self) -> bool:
         """Parse complete records of versions 1 and 2."""
         end, packed = 0, list[bytes]()
-        for match in _NAMED.finditer(self._buffer):
+        while (match := _NAMED.match(self._buffer, end)) is not None:
             packed.append(match[1])
             end = match.end()
         self._take(end)
@@ -81,7 +81,7 @@ class BinaryListReader:
         return False
 
     def _check_name(self, begun: bytes) -> None:
-        if len(begun) > MAX_NAME_BYTES and b"\0" not in begun[:MAX_NAME_BYTES]:
+        if len(begun) > MAX_NAME_BYTES and b"\0" not in begun[: MAX_NAME_BYTES + 1]:
             raise IpFilterError(f"a P2B list with a name of more than {MAX_NAME_BYTES} bytes")
 
     def _read_name_count(self) -> bool:
