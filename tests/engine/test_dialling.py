@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute
 
 from tests.support.processes import free_port
 from tests.support.scripted_peer import Script, Wire, dialled, listening
-from tests.support.swarm import content, kinds, reach, record, resources, seed, until
+from tests.support.swarm import address_of, content, kinds, reach, record, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PoolConfig, SessionConfig, WireLimits
 from torrent_engine.base.ids import PeerAddress, PeerId
@@ -187,6 +187,30 @@ async def test_bep21_a_seed_is_not_dialled_again_until_something_is_wanted(tmp_p
         await until(lambda: session.stats().pieces_have == metainfo.piece_count)
         assert script.connections == dials + 1
     assert content(metainfo, tmp_path / "out") == payload
+
+
+async def test_bep21_a_partial_seed_that_wants_more_gets_it_over_the_link_it_has(
+    tmp_path: Path,
+) -> None:
+    a, b, c = (payload_of(256 * 1024, number) for number in range(3))
+    metainfo, _ = make_torrent({"a": a, "b": b, "c": c}, piece_bytes=16 * 1024)
+    for folder, name, data in (("few", "a", a), ("more", "b", b)):
+        path = tmp_path / folder / "payload" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    async with (
+        resources(tmp_path / "1") as first,
+        resources(tmp_path / "2") as second,
+        running(first, metainfo, tmp_path / "few", file_priorities=(4, 0, 0)) as session,
+    ):
+        await reach(session, State.SEEDING)
+        async with running(second, metainfo, tmp_path / "more", address_of(first)) as leech:
+            await until(lambda: leech.stats().pieces_have == 32)
+            (peer,) = leech._core.run.torrent.peers  # type: ignore[union-attr]
+            assert peer.is_upload_only
+            await session.set_file_priorities((4, 4, 0))
+            await until(lambda: session.stats().pieces_have == 32)
+            await until(lambda: peer.is_upload_only)  # it has all that it wants again
 
 
 class Silent(Script):

@@ -9,7 +9,7 @@ from tests.support.cpu_time import cpu_time
 from tests.support.peer_pair import open_connection
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PexConfig, SharedConfig
-from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.swarm.handshake import (
@@ -19,7 +19,7 @@ from torrent_engine.engine.swarm.handshake import (
     _send_missing_haves,
 )
 from torrent_engine.engine.swarm.peer import DormantExchange
-from torrent_engine.protocol.wire.messages import MessageId, encode_piece_index
+from torrent_engine.protocol.wire.messages import MessageId, encode_extended, encode_piece_index
 
 
 def torrent_greeting(*, is_private: bool) -> TorrentGreeting:
@@ -110,3 +110,80 @@ def test_f11_an_adopted_peer_that_is_told_little_keeps_its_link() -> None:
     _send_missing_haves(peer, have)
     assert len(peer.told()) == 9 * MAX_MISSING_HAVES
     assert not peer.reasons
+
+
+class Listener:
+    """A peer of a torrent of two pieces, and what we tell it of ourselves."""
+
+    def __init__(self, *, names_upload_only: bool = True) -> None:
+        self.connection = open_connection(extensions={})
+        self.connection.state.extensions_enabled = True
+        if names_upload_only:
+            self.connection.state.peer_extensions["upload_only"] = 3
+        self.address = PeerAddress("10.0.0.1", 6881)
+        self.is_adopted = self.told_upload_only = False
+        self.link = SimpleNamespace(flush=lambda: None)
+
+    def told(self) -> bytes:
+        return b"".join(self.connection.data_to_send())
+
+
+def greeting_of(wanted: int, *present: int) -> tuple[TorrentGreeting, Any]:
+    metainfo, _ = make_torrent(payload_of(40_000), piece_bytes=20_480)
+    have = Bitfield(2)
+    for piece in present:
+        have.set(piece)
+    torrent: Any = SimpleNamespace(
+        metainfo=metainfo,
+        shared_config=SharedConfig(),
+        is_complete=not wanted & ~have.as_int(),
+        table=SimpleNamespace(have=have),
+    )
+    return TorrentGreeting(torrent, lambda: None), torrent
+
+
+NO_DOWNLOAD, DOWNLOAD = encode_extended(3, b"\x01"), encode_extended(3, b"\x00")
+
+
+def test_bep21_peers_are_told_once_when_we_stop_to_download_and_begin_again() -> None:
+    greeting, torrent = greeting_of(0b01, 0)
+    peer: Any = Listener()
+    greeting.tell_changes([peer], lambda _: 6881)
+    told = peer.told()
+    assert b"11:upload_onlyi1e" in told
+    assert told.endswith(NO_DOWNLOAD)
+    greeting.tell_changes([peer], lambda _: 6881)
+    assert not peer.told()
+    torrent.is_complete = False  # another file is wanted
+    greeting.tell_changes([peer], lambda _: 6881)
+    told = peer.told()
+    assert b"1:pi6881e" in told
+    assert b"upload_onlyi1e" not in told
+    assert told.endswith(DOWNLOAD)
+
+
+def test_bep21_what_a_peer_was_told_at_first_is_not_told_again() -> None:
+    greeting, torrent = greeting_of(0b01, 0)
+    peer: Any = Listener(names_upload_only=False)
+    greeting.greet(peer, 6881)
+    assert b"11:upload_onlyi1e" in peer.told()
+    greeting.tell_changes([peer], lambda _: 6881)
+    assert not peer.told()
+    torrent.is_complete = False
+    greeting.tell_changes([peer], lambda _: 6881)
+    assert b"upload_only" not in peer.told().replace(b"11:upload_onlyi3e", b"")
+
+
+def test_bep21_a_seed_tells_by_its_pieces_that_it_does_not_download() -> None:
+    greeting, _ = greeting_of(0b11, 0, 1)
+    peer: Any = Listener()
+    greeting.tell_changes([peer], lambda _: 6881)
+    assert not peer.told()
+
+
+def test_bep21_who_knows_no_extensions_is_told_nothing() -> None:
+    greeting, _ = greeting_of(0b01, 0)
+    peer: Any = Listener()
+    peer.connection.state.extensions_enabled = False
+    greeting.tell_changes([peer], lambda _: 6881)
+    assert not peer.told()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from torrent_engine.base.errors import RemoteProtocolError
-from torrent_engine.engine.swarm.peer_dispatch import PeerEvents, PeerHandlers
+from torrent_engine.engine.swarm.peer_dispatch import PeerEvents, PeerHandlers, take_upload_only
 from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.messages import (
     ExtensionHandshakeReceived,
@@ -78,3 +78,13 @@ def test_bep5_whoever_wants_to_hears_of_the_ports_of_dht_nodes() -> None:
     subject, sender = events(on_port=lambda *call: heard.append(call)), peer()
     subject.handle(sender, [PortReceived(6881)])
     assert heard == [(sender, 6881)]
+
+
+def test_bep21_what_libtorrent_says_of_its_downloads_is_taken() -> None:
+    subject, sender = events(extensions={"upload_only": take_upload_only}), peer()
+    sender.is_upload_only = False
+    said = []
+    for payload in (b"\x01", b"", b"\x00\x00", b"\x00"):
+        subject.handle(sender, [ExtensionMessageReceived("upload_only", payload)])
+        said.append(sender.is_upload_only)
+    assert said == [True, True, True, False]  # of another length it says nothing

@@ -266,6 +266,19 @@ def test_f11_a_free_slot_is_given_away_at_once_and_nobody_else_is_looked_at() ->
     assert swarm.rounds == 0
 
 
+def test_bep21_who_is_interested_after_it_was_upload_only_gets_a_slot() -> None:
+    swarm = Swarm(2)
+    for peer in swarm.peers:
+        peer.is_upload_only = True
+    swarm.says(0, interested=True)
+    assert swarm.unchoked == [0]
+    swarm.subject.rechoke(100.0)
+    assert swarm.unchoked == [0]
+    swarm.peers[0].is_upload_only = True  # said again, and later
+    swarm.subject.rechoke(100.0)
+    assert not swarm.unchoked
+
+
 def test_f11_a_flood_of_interest_leads_to_one_decision_a_round_and_few_messages() -> None:
     swarm = Swarm(100)
     for number in range(50):

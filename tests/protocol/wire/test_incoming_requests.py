@@ -170,6 +170,20 @@ def test_bep3_choke_without_fast_drops_what_waited_without_a_word() -> None:
     assert sent(connection) == CHOKE
 
 
+@pytest.mark.parametrize("fast", [False, True], ids=["BEP 3", "BEP 6"])
+def test_a_request_that_is_dropped_for_a_choke_is_answered_whatever_follows(*, fast: bool) -> None:
+    connection = open_connection(fast=fast)
+    connection.sender.unchoke()
+    sent(connection)
+    connection.sender.choke()  # waits: the socket is full
+    assert feed(connection, ask(FIRST)) == []
+    connection.sender.unchoke()
+    assert sent(connection) == (rejects(FIRST) if fast else CHOKE + UNCHOKE)
+    connection.sender.choke()
+    connection.sender.unchoke()
+    assert not connection.has_data_to_send  # nothing was dropped for this one
+
+
 def test_bep6_choke_keeps_requests_of_allowed_fast_pieces() -> None:
     connection = open_connection()
     connection.sender.allow_fast([4])

@@ -17,12 +17,17 @@ from torrent_engine.engine.swarm.extension_ids import punches_holes
 from torrent_engine.engine.swarm.handshake import Greeting
 from torrent_engine.engine.swarm.parked_links import ParkedLinks
 from torrent_engine.engine.swarm.peer import Peer
-from torrent_engine.engine.swarm.peer_dispatch import ExtensionHandler, PeerHandlers
+from torrent_engine.engine.swarm.peer_dispatch import (
+    ExtensionHandler,
+    PeerHandlers,
+    take_upload_only,
+)
 from torrent_engine.engine.swarm.peer_pool import PeerPool, PoolRole
 from torrent_engine.engine.swarm.source_totals import SourceTotals
 from torrent_engine.net.peers.peer_link import Gate
 from torrent_engine.policy.peers.candidates import CandidateList
 from torrent_engine.protocol.wire.exchange import UT_PEX
+from torrent_engine.protocol.wire.extension import UPLOAD_ONLY
 from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 from torrent_engine.protocol.wire.messages import PeerEvent
 from torrent_engine.protocol.wire.metadata import UT_METADATA
@@ -73,7 +78,10 @@ class SwarmParts:
         self.source_totals = SourceTotals(candidates)
         self._spec = spec
         self._shared = shared
-        extensions: dict[str, ExtensionHandler] = {UT_METADATA: spec.metadata.on_message}
+        extensions: dict[str, ExtensionHandler] = {
+            UT_METADATA: spec.metadata.on_message,
+            UPLOAD_ONLY: take_upload_only,
+        }
         self.pool = self._make_pool(swarm, candidates, extensions)
         self.holepunch = self._make_holepunch(swarm)
         if self.holepunch is not None:

@@ -604,6 +604,7 @@ class TorrentRun:
         machine = self._settings.machine
         is_complete = self.progress.is_complete
         self.transfer.pool.set_wanting(wanting=not is_complete)
+        self.transfer.say_wanting()
         signal = Signal.ALL_PIECES_PRESENT if is_complete else Signal.PIECES_MISSING
         was_downloading = machine.state is State.DOWNLOADING
         if machine.can(signal):

@@ -1,11 +1,11 @@
 """The first messages of a connection: bitfield, extension handshake, port.
 
 Source: BEP 3 (bitfield), BEP 5 (port), BEP 6 (allowed fast), BEP 9 (metadata_size), BEP 10,
-BEP 16 (super-seeding).
+BEP 16 (super-seeding), BEP 21 (upload only).
 """
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from torrent_engine.base.config import SharedConfig
@@ -16,7 +16,7 @@ from torrent_engine.engine.swarm.context import Swarm, Torrent
 from torrent_engine.engine.swarm.extension_ids import local_extensions
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.extension import ExtensionHandshake
+from torrent_engine.protocol.wire.extension import UPLOAD_ONLY, ExtensionHandshake
 from torrent_engine.protocol.wire.fast import allowed_fast_set
 from torrent_engine.protocol.wire.metadata import UT_METADATA
 
@@ -110,21 +110,50 @@ class TorrentGreeting:
         else:
             connection.sender.send_bitfield(have)
         if connection.state.extensions_enabled:
-            connection.sender.send_extension_handshake(
-                extension_handshake(
-                    peer,
-                    torrent.shared_config,
-                    self._extensions_for(peer),
-                    listen_port,
-                    is_upload_only=self.is_complete() and not is_hiding,
-                    metadata_bytes=self._metadata_bytes(),
-                )
-            )
+            self._send_extensions(peer, listen_port, is_upload_only=self._is_upload_only())
         if not peer.is_adopted:
             send_dht_port(peer, self.dht_port())
         if connection.state.fast_enabled and not have.none():
             pieces = allowed_fast_set(peer.address.host, metainfo.info_hash, metainfo.piece_count)
             connection.sender.allow_fast([piece for piece in pieces if have.has(piece)])
+
+    def _send_extensions(
+        self, peer: Peer, listen_port: int | None, *, is_upload_only: bool
+    ) -> None:
+        peer.told_upload_only = is_upload_only
+        peer.connection.sender.send_extension_handshake(
+            extension_handshake(
+                peer,
+                self._torrent.shared_config,
+                self._extensions_for(peer),
+                listen_port,
+                is_upload_only=is_upload_only,
+                metadata_bytes=self._metadata_bytes(),
+            )
+        )
+
+    def _is_upload_only(self) -> bool:
+        return self.is_complete() and not self._hides_pieces()
+
+    def tell_changes(
+        self, peers: Iterable[Peer], port_seen_by: Callable[[str], int | None]
+    ) -> None:
+        """Send peers whether we download, where they were told otherwise (BEP 21).
+
+        In a further extension handshake, and in the message of libtorrent, which takes only that
+        for a no. Who has the whole torrent has said so by its pieces.
+        """
+        if self._torrent.table.have.all():
+            return
+        is_upload_only = self._is_upload_only()
+        for peer in peers:
+            if peer.told_upload_only == is_upload_only:
+                continue
+            if peer.connection.state.extensions_enabled:
+                port = port_seen_by(peer.address.host)
+                self._send_extensions(peer, port, is_upload_only=is_upload_only)
+                peer.connection.sender.send_extension(UPLOAD_ONLY, bytes([is_upload_only]))
+                peer.link.flush()
 
     def _metadata_bytes(self) -> int | None:
         """Return how much metadata there is to be had from us."""

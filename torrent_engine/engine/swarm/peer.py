@@ -78,6 +78,7 @@ class Peer:
         "received_blocks",
         "slow_seconds",
         "source",
+        "told_upload_only",
         "unchoked_s",
         "unchoked_us_s",
         "upload_rate",
@@ -109,6 +110,8 @@ class Peer:
         self.wanted_piece = -1
         """One that it has and we want, as far as we know: why we are interested in it."""
         self.is_upload_only = self.prefers_encryption = False
+        self.told_upload_only = False
+        """Whether we told it that we do not download any more (BEP 21)."""
         self.listen_port: int | None = None
         """The port at which it accepts connections, if it sent one (BEP 10)."""
         self.metadata_bytes: int | None = None

@@ -57,6 +57,12 @@ def _call_each(handlers: tuple[PeerEventHandler, ...], peer: Peer, event: PeerEv
         handler(peer, event)
 
 
+def take_upload_only(peer: Peer, payload: bytes) -> None:
+    """Take libtorrent's message that a peer downloads no more, or again."""
+    if len(payload) == 1:
+        peer.is_upload_only = payload != b"\0"
+
+
 class PeerEvents:
     """Dispatches the events that need no payload, and ``others``; what is left is dropped."""
 

@@ -77,6 +77,11 @@ class UrgentRequests:
         """Take into account what senders that are no peers have and owe us."""
         self._others = senders
 
+    def others_have(self, piece: int) -> bool:
+        """Return whether a sender that is no peer has a piece, and may be asked now."""
+        others = () if self._others is None else self._others.speeds(self._torrent.clock())
+        return any(bits >> piece & 1 for _, bits in others)
+
     # -- what one sender is asked for ---------------------------------------------------------
 
     def left_to_faster(self, bytes_per_s: float, queued_blocks: int) -> int:

@@ -24,6 +24,7 @@ from torrent_engine.policy.pieces.owed_blocks import OwedBlocks
 from torrent_engine.policy.pieces.peer_pieces import SwarmPieces
 from torrent_engine.policy.pieces.picker import END_GAME_BLOCKS, among
 from torrent_engine.policy.pieces.piece_table import Block, PartialPiece, PieceState
+from torrent_engine.policy.pieces.sole_turns import SoleTurns
 from torrent_engine.protocol.wire.messages import (
     AllowedFast,
     BlockReceived,
@@ -100,6 +101,9 @@ class DownloadManager:
         self._unchecked_bytes = 0
         self._may_restart = 0
         self._has_fast = False
+        self._sole_turns = SoleTurns()
+        self._able: list[Peer] = []
+        """Who could be asked at the last tick."""
         self._swarm = SwarmPieces(torrent.metainfo.piece_count, torrent.picker.availability)
 
     def handlers(self) -> dict[type[PeerEvent], PeerEventHandler]:
@@ -604,25 +608,91 @@ class DownloadManager:
                 and self._has_fast
                 and partial.left * BLOCK_BYTES > patience_s * bytes_per_s
             ):
-                self._may_restart -= partial.block_count
-                late.append(partial.piece)
+                if self._picker.is_end_game:  # with nothing else to begin it would begin it again
+                    self._pass_on(partial, peer, to_fast=True)
+                else:
+                    self._may_restart -= partial.block_count
+                    late.append(partial.piece)
         self._restart(late)
+
+    def _check_sole(self, peer: Peer, now: float) -> None:
+        """Pass on what is to come from a peer alone, once it cannot be asked for it any more."""
+        for partial in self._picker.owned_by(peer.identity):
+            piece = partial.piece
+            assembly = self._assemblies.get(piece)
+            if assembly is None or not partial.is_single_source:
+                continue
+            is_urgent = self._picker.is_end_game or piece in self._deadlines
+            patience_s = LAST_PATIENCE_S if is_urgent else SOLE_PATIENCE_S
+            if assembly.idle_s(now) >= patience_s and self._is_out_of_reach(peer, piece, now):
+                self._pass_on(partial, peer)
+
+    def _is_out_of_reach(self, peer: Peer, piece: int, now: float) -> bool:
+        """Return whether a peer owes us nothing of a piece, and cannot be asked for it."""
+        connection = peer.connection
+        if any(block[0] == piece for block in connection.outstanding):
+            return False
+        if now < peer.quiet_until_s or not peer.pieces.has(piece):
+            return True
+        return connection.state.peer_choking and piece not in connection.state.allowed_fast_in
+
+    def _pass_on(self, partial: PartialPiece, owner: Peer, *, to_fast: bool = False) -> None:
+        """Begin a piece that has one sender again, with another one.
+
+        Where only web seeds have it they are left to find it; where nobody has it stays.
+        """
+        piece = partial.piece
+        if self._may_restart <= 0 or not self._picker.is_wanted(piece):
+            return
+        taker = self._taker(piece, owner, to_fast=to_fast)
+        if taker is None and (to_fast or not self.urgent.others_have(piece)):
+            return
+        if not self._restart([piece]):
+            return
+        self._may_restart -= partial.block_count
+        self._sole_turns.lost(owner.identity, self._clock())
+        if taker is None:
+            owner.quiet_until_s = max(owner.quiet_until_s, self._clock() + LAST_PATIENCE_S)
+            return
+        self._picker.begin(piece, taker.identity, is_single_source=True)
+        self._begin(piece)
+        if not taker.is_proven:
+            self._on_trial(taker, piece)
+        self.refill(taker)
+        taker.link.flush()
+
+    def _taker(self, piece: int, owner: Peer, *, to_fast: bool) -> Peer | None:
+        """Return whose turn it is to send a piece in place of its owner."""
+        able = [peer for peer in self._able if peer is not owner and peer.pieces.has(piece)]
+        if to_fast:
+            able = [peer for peer in able if peer.is_proven and not peer.slow_seconds]
+        able.sort(key=self._place)
+        now, unproven = self._clock(), self._unproven
+        allowed = (
+            peer
+            for peer in able
+            if peer.is_proven or unproven.max_new_pieces(peer.identity, now) > 0
+        )
+        return next(allowed, None)
+
+    def _place(self, peer: Peer) -> tuple[bool, float]:
+        is_trusted = peer.is_proven and peer.slow_seconds < SLOW_S
+        return self._sole_turns.place(peer.identity, peer.connected_s, is_trusted=is_trusted)
 
     def _look_around(self, now: float) -> None:
         """Note who can be asked, and how fast everything comes."""
         peers = self._torrent.peers
         self._bytes_per_s = sum(peer.download_rate.rate(now) for peer in peers)
         self._unproven.blocks_per_s = self._bytes_per_s / BLOCK_BYTES
-        proven = []
+        proven, self._able = [], []
         for peer in peers:
             peer.is_proven = peer.is_proven or self._torrent.smart_ban.is_proven(peer.identity)
-            connection = peer.connection
-            if (
-                peer.is_proven
-                and connection.state.am_interested
-                and not connection.state.peer_choking
-            ):
-                proven.append(peer)
+            state = peer.connection.state
+            if state.am_interested and not state.peer_choking:
+                if peer.is_proven:
+                    proven.append(peer)
+                if now >= peer.quiet_until_s:
+                    self._able.append(peer)
         self._unproven.has_proven = bool(proven)
         self._has_fast = any(not peer.slow_seconds for peer in proven)
 
@@ -656,6 +726,8 @@ class DownloadManager:
             self._check_pace(peer, rate)
             if may_give_back > 0:  # else all of us were cut off, and a second later will do
                 may_give_back -= self._check_snubbed(peer, now)
+            if self.is_active:
+                self._check_sole(peer, now)
             self.update_interest(peer)
             self.refill(peer)
             peer.link.flush()
@@ -679,6 +751,9 @@ class DownloadManager:
         late = connection.state.outstanding_requests()
         connection.state.abandon(late)
         self._release(late)
+        for partial in self._picker.owned_by(peer.identity):
+            if partial.is_single_source:  # given back, it would be asked for it again
+                self._pass_on(partial, peer)
         self._disown(peer.identity)
         peer.pipeline.snubbed()
         peer.last_block_s = now

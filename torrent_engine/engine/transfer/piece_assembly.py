@@ -47,6 +47,8 @@ class PieceAssembly:
     """The blocks of one piece, from the first to the verdict."""
 
     __slots__ = (
+        "_left",
+        "_left_s",
         "_places",
         "_settled",
         "_views",
@@ -65,7 +67,8 @@ class PieceAssembly:
         """Who sent each block; None: not here, or from before a restart."""
         self.memory_bytes = 0
         """Payload held here that is not on its way to the disk."""
-        self.begun_s = now
+        self.begun_s = self._left_s = now
+        self._left = partial.left
         self._views: list[Views | None] = [None] * count
         self._places = bytearray(count)
         self._settled: anyio.Event | None = None
@@ -150,6 +153,12 @@ class PieceAssembly:
             data = b"".join(self._block_views(block, read))
             leaves.append(leaves_of(data[: length_bytes - block * BLOCK_BYTES]))
         return b"".join(leaves)
+
+    def idle_s(self, now: float) -> float:
+        """Return for how long no block has come, as far as earlier calls saw it."""
+        if self.partial.left != self._left:
+            self._left, self._left_s = self.partial.left, now
+        return now - self._left_s
 
     @property
     def is_settled(self) -> bool:

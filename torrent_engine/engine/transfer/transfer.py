@@ -155,6 +155,7 @@ class Transfer:
             torrent.metainfo, config.metadata, torrent.clock, config.pool
         )
         self.bandwidth.add_sender(self._metadata)
+        self._greeting = TorrentGreeting(torrent, shared.dht_port, lambda: self.super_seeding.is_on)
         self.swarm_parts = self._make_swarm_parts(handover)
         self.pool = self.swarm_parts.pool
         self.source_totals = self.swarm_parts.source_totals
@@ -175,7 +176,7 @@ class Transfer:
     def _make_swarm_parts(self, handover: Handover | None) -> SwarmParts:
         torrent, shared = self.torrent, self._shared
         spec = SwarmSpec(
-            greeting=TorrentGreeting(torrent, shared.dht_port, lambda: self.super_seeding.is_on),
+            greeting=self._greeting,
             gate=self.writer,
             metadata=self._metadata,
             dispatch=lambda each: (
@@ -303,10 +304,15 @@ class Transfer:
         self.finisher.prove_files()
         self.copies.tick()
         self.uploads.tick(now)
+        self.say_wanting()
         self.swarm_parts.tick(now)
         self.sources.tick(now)
         self.source_totals.web_seeds = self.web_seeds.counts(now)
         self._callbacks.on_second(now)
+
+    def say_wanting(self) -> None:
+        """Send peers whether we download, if that has changed; before "interested" says so."""
+        self._greeting.tell_changes(self.torrent.peers, self.pool.own.port_seen_by)
 
     def _ask_for_freed_blocks(self) -> None:
         """Request from others what peers that left still owed, or sent before they were banned.

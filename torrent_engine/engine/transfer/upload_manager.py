@@ -65,11 +65,15 @@ class UploadManager:
         return PeerUploads(peer, self._torrent, self._proof, self._on_error)
 
     def on_interested(self, peer: Peer, _event: PeerInterested) -> None:
-        """Give a free slot away at once; where none is free, the next round decides."""
+        """Give a free slot away at once; where none is free, the next round decides.
+
+        Whoever said before that it does not download has changed its mind (BEP 21).
+        """
+        peer.is_upload_only = False
         if not self.is_active or not peer.connection.state.am_choking:
             return
         has_room = len(self._unchoked) < self._all_slots and not self._is_due
-        if has_room and not (peer.is_upload_only or peer.has_all):
+        if has_room and not peer.has_all:
             self._unchoke(peer, self._torrent.clock())
         else:  # others may have waited longer for a slot that is free
             self._is_due = True

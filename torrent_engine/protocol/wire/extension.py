@@ -16,6 +16,7 @@ MAX_CLIENT_NAME_BYTES: Final = 128  # ours: enough for display
 MAX_EXTENSIONS: Final = 64  # ours: clients send about a dozen at most
 MAX_NAME_BYTES: Final = 64  # ours: extensions with longer names are ignored
 DONT_HAVE: Final = "lt_donthave"  # BEP 54
+UPLOAD_ONLY: Final = "upload_only"  # libtorrent's: one byte, what BEP 21 says, when it changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,12 @@ from typing import Final
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.protocol.wire.connection_state import ConnectionState
-from torrent_engine.protocol.wire.messages import BlockRequest, BlocksRequested, PeerEvent
+from torrent_engine.protocol.wire.messages import (
+    BlockRequest,
+    BlocksRequested,
+    MessageId,
+    PeerEvent,
+)
 
 REQUEST: Final = 6
 REQUEST_FRAME_BYTES: Final = 17
@@ -97,6 +102,8 @@ def _reject_choked(state: ConnectionState, request: BlockRequest) -> None:
     if state.choked_requests > state.limits.max_choked_requests:
         raise RemoteProtocolError("too many requests while choked", bep=3)
     state.reject(request)
+    if not state.fast_enabled:
+        state.queue.keep_state(MessageId.CHOKE)  # nothing else says that it is dropped
 
 
 def _is_allowed_fast(state: ConnectionState, piece: int, length: int) -> bool:
