@@ -44,6 +44,7 @@ from torrent_engine.protocol.wire.messages import (
     HandshakeReceived,
     HashesReceived,
     PeerBitfield,
+    PeerHas,
     PeerUnchoked,
 )
 
@@ -107,6 +108,48 @@ async def test_b5_a_handshake_is_answered_and_wakes_nothing(tmp_path: Path) -> N
         assert handshake.handshake.is_upload_only
         assert session.is_resting
         assert many.shared.connection_slots.used == 0
+
+
+@pytest.mark.parametrize("is_switched_at_rest", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
+async def test_bep16_a_super_seed_at_rest_seems_to_have_nothing_and_then_shows_a_piece(
+    tmp_path: Path, is_switched_at_rest: bool, fast: bool
+) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, dormancy=SOON) as many:
+        config = SessionConfig(super_seeding=not is_switched_at_rest)
+        session = await many.add_torrent(TORRENT, config=config)
+        await reach(session, State.SEEDING)
+        await until(lambda: session.is_resting)
+        session.set_super_seeding(True)
+        async with dialled(TORRENT, address_of(many.shared), fast=fast) as wire:
+            await greeted(wire)
+            handshake = await wire.expect(ExtensionHandshakeReceived)
+            assert isinstance(handshake, ExtensionHandshakeReceived)
+            assert not handshake.handshake.is_upload_only
+            await wire.expect(PeerHas)
+            assert session.is_super_seeding
+            shown = [event for event in wire.seen if isinstance(event, PeerBitfield)]
+            assert all(event.bitfield.none() for event in shown)
+            haves = sum(isinstance(event, PeerHas) for event in wire.seen)
+            assert haves < TORRENT.piece_count
+
+
+async def test_bep16_a_torrent_at_rest_that_is_not_whole_shows_what_it_has(
+    tmp_path: Path,
+) -> None:
+    write_files(TORRENT, PAYLOAD[:-1] + b"?", tmp_path / "files")
+    async with manager(tmp_path, dormancy=SOON) as many:
+        session = await many.add_torrent(TORRENT, config=SessionConfig(super_seeding=True))
+        await reach(session, State.DOWNLOADING)
+        await until(lambda: session.is_resting)
+        async with dialled(TORRENT, address_of(many.shared)) as wire:
+            await greeted(wire)
+            said = await wire.expect(PeerBitfield)
+            await wire.expect(ExtensionHandshakeReceived)
+            assert isinstance(said, PeerBitfield)
+            assert said.bitfield.count == TORRENT.piece_count - 1
+            assert session.is_resting
 
 
 async def test_b5_hundreds_of_handshakes_wake_nobody(tmp_path: Path) -> None:

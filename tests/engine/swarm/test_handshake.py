@@ -9,7 +9,7 @@ from tests.support.cpu_time import cpu_time
 from tests.support.peer_pair import open_connection
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.base.config import PexConfig, SharedConfig
-from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.swarm.handshake import (
@@ -110,3 +110,22 @@ def test_f11_an_adopted_peer_that_is_told_little_keeps_its_link() -> None:
     _send_missing_haves(peer, have)
     assert len(peer.told()) == 9 * MAX_MISSING_HAVES
     assert not peer.reasons
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_bep16_who_knows_the_pieces_that_are_to_be_hidden_is_parted_from(*, is_known: bool) -> None:
+    metainfo, _ = make_torrent(payload_of(20 * BLOCK_BYTES))
+    have = Bitfield.full(metainfo.piece_count)
+    torrent: Any = SimpleNamespace(
+        metainfo=metainfo,
+        shared_config=SharedConfig(),
+        table=SimpleNamespace(have=have),
+        is_complete=True,
+    )
+    sent = have if is_known else Bitfield(metainfo.piece_count)
+    peer: Any = Adopted(metainfo.piece_count, sent.to_bytes())
+    peer.is_adopted, peer.address = True, PeerAddress("127.0.0.1", 6881)
+    TorrentGreeting(torrent, lambda: None, lambda: True).greet(peer, None)
+    assert peer.reasons == ["super-seeding begins"] * is_known
+    assert peer.is_moving == is_known
+    assert encode_piece_index(MessageId.HAVE, 0)[:5] not in peer.told()

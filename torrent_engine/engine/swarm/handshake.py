@@ -105,7 +105,9 @@ class TorrentGreeting:
         is_hiding = self._hides_pieces()
         if is_hiding:
             have = Bitfield(metainfo.piece_count)
-        if peer.is_adopted:
+        if peer.is_adopted and is_hiding:
+            _part_if_it_knows_pieces(peer)
+        elif peer.is_adopted:
             _send_missing_haves(peer, have)
         else:
             connection.sender.send_bitfield(have)
@@ -188,6 +190,13 @@ def extension_handshake(
         metadata_bytes=metadata_bytes,
         prefers_encryption=config.network.encryption.is_preferred,
     )
+
+
+def _part_if_it_knows_pieces(peer: Peer) -> None:
+    """End the link of an adopted peer that was told what a super-seed hides (BEP 16)."""
+    if peer.while_dormant is not None and any(peer.while_dormant.sent_bitfield):
+        peer.is_moving = True
+        peer.link.end("super-seeding begins")
 
 
 def _send_missing_haves(peer: Peer, have: Bitfield) -> None:
