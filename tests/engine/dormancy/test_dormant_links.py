@@ -1,5 +1,6 @@
 """Who comes to a torrent at rest: greeted without a run, and what wakes it; row B5."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from torrent_engine.base.config import (
     SessionConfig,
     SharedConfig,
 )
-from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.base.ids import InfoHash, PeerAddress, PieceIndex
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange
 from torrent_engine.codec.magnet import Magnet
@@ -38,12 +39,15 @@ from torrent_engine.engine.session import saved as saved_records
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.swarm.parked_links import no_link
+from torrent_engine.protocol.wire.extension import ExtensionHandshake
 from torrent_engine.protocol.wire.messages import (
     BlockReceived,
     ExtensionHandshakeReceived,
     HandshakeReceived,
     HashesReceived,
     PeerBitfield,
+    PeerHas,
+    PeerLost,
     PeerUnchoked,
 )
 
@@ -107,6 +111,93 @@ async def test_b5_a_handshake_is_answered_and_wakes_nothing(tmp_path: Path) -> N
         assert handshake.handshake.is_upload_only
         assert session.is_resting
         assert many.shared.connection_slots.used == 0
+
+
+@pytest.mark.parametrize("is_switched_at_rest", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
+async def test_bep16_a_super_seed_at_rest_seems_to_have_nothing_and_then_shows_a_piece(
+    tmp_path: Path, is_switched_at_rest: bool, fast: bool
+) -> None:
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path, dormancy=SOON) as many:
+        config = SessionConfig(super_seeding=not is_switched_at_rest)
+        session = await many.add_torrent(TORRENT, config=config)
+        await reach(session, State.SEEDING)
+        await until(lambda: session.is_resting)
+        session.set_super_seeding(True)
+        async with dialled(TORRENT, address_of(many.shared), fast=fast) as wire:
+            await greeted(wire)
+            handshake = await wire.expect(ExtensionHandshakeReceived)
+            assert isinstance(handshake, ExtensionHandshakeReceived)
+            assert not handshake.handshake.is_upload_only
+            await wire.expect(PeerHas)
+            assert session.is_super_seeding
+            shown = [event for event in wire.seen if isinstance(event, PeerBitfield)]
+            assert all(event.bitfield.none() for event in shown)
+            haves = sum(isinstance(event, PeerHas) for event in wire.seen)
+            assert haves < TORRENT.piece_count
+
+
+async def test_bep16_a_torrent_at_rest_that_is_not_whole_shows_what_it_has(
+    tmp_path: Path,
+) -> None:
+    write_files(TORRENT, PAYLOAD[:-1] + b"?", tmp_path / "files")
+    async with manager(tmp_path, dormancy=SOON) as many:
+        session = await many.add_torrent(TORRENT, config=SessionConfig(super_seeding=True))
+        await reach(session, State.DOWNLOADING)
+        await until(lambda: session.is_resting)
+        async with dialled(TORRENT, address_of(many.shared)) as wire:
+            await greeted(wire)
+            said = await wire.expect(PeerBitfield)
+            await wire.expect(ExtensionHandshakeReceived)
+            assert isinstance(said, PeerBitfield)
+            assert said.bitfield.count == TORRENT.piece_count - 1
+            assert session.is_resting
+
+
+def change_first_byte(path: Path) -> None:
+    changed = bytearray(path.read_bytes())
+    changed[0] ^= 0xFF
+    path.write_bytes(changed)
+    os.utime(path, (1, 1))
+
+
+async def test_f3_who_woke_a_seed_is_told_of_a_piece_that_was_changed_at_rest(
+    tmp_path: Path,
+) -> None:
+    async with (
+        seeding_at_rest(tmp_path) as (many, (session,)),
+        dialled(torrent_of(session), address_of(many.shared)) as wire,
+    ):
+        change_first_byte(tmp_path / "files/0.bin")
+        await greeted(wire)
+        await wire.expect(ExtensionHandshakeReceived)
+        wire.connection.state.extension_names[9] = "lt_donthave"
+        wire.connection.sender.send_extension_handshake(
+            ExtensionHandshake(extensions={"lt_donthave": 9})
+        )
+        await interested(wire)
+        with anyio.fail_after(30):
+            assert await wire.expect(PeerLost) == PeerLost(PieceIndex(0))
+        assert session.state is State.DOWNLOADING
+
+
+async def test_f3_who_woke_a_seed_and_cannot_be_told_what_is_gone_begins_anew(
+    tmp_path: Path,
+) -> None:
+    async with seeding_at_rest(tmp_path) as (many, (session,)):
+        torrent = torrent_of(session)
+        async with dialled(torrent, address_of(many.shared), fast=False) as wire:
+            change_first_byte(tmp_path / "files/0.bin")
+            await greeted(wire)
+            await interested(wire)
+            with anyio.fail_after(30):
+                await wire.hung_up()
+        async with dialled(torrent, address_of(many.shared), fast=False) as wire:
+            await greeted(wire)
+            said = await wire.expect(PeerBitfield)
+            assert isinstance(said, PeerBitfield)
+            assert list(said.bitfield.missing()) == [0]
 
 
 async def test_b5_hundreds_of_handshakes_wake_nobody(tmp_path: Path) -> None:
@@ -272,7 +363,7 @@ async def test_b5_visitors_are_few_and_stay_for_a_short_time(tmp_path: Path) -> 
             await wire.flush()
             wires.append(wire)
             assert len(many.shared.dormant_links_limiter) <= 3
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             for wire in wires:
                 await wire.hung_up()
         assert session.is_resting

@@ -16,10 +16,11 @@ from torrent_engine.base.config import (
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
-from torrent_engine.engine.extensions.pex import MESSAGES_PER_TICK, PeerExchange, PexPorts
+from torrent_engine.engine.extensions.pex import RECEIVERS_PER_TICK, PeerExchange, PexPorts
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.policy.peers.candidates import CandidateList, Source
 from torrent_engine.policy.peers.dial_limiter import DialLimiter
+from torrent_engine.policy.peers.pex_book import LOOK_AGAIN_S
 from torrent_engine.protocol.wire.exchange import (
     PexContact,
     PexFlag,
@@ -185,6 +186,7 @@ def test_bep11_a_peer_is_named_when_it_has_said_where_it_listens() -> None:
     late.listen_port = 7000
     world.join(late)
     world.join(late)
+    world.clock.advance(LOOK_AGAIN_S)
     assert [each.added for each in world.heard(asker)] == [
         (PexContact(PeerAddress("8.0.0.2", 7000)),)
     ]
@@ -408,10 +410,10 @@ def test_f11_a_crowd_is_told_of_each_other_a_few_at_a_time_and_everybody_soon() 
     crowd = [make_peer(f"8.0.1.{number}") for number in range(1, 101)]
     world.join(*crowd)
     told, links = set[int](), [peer.link for peer in crowd]
-    for tick in range(1, 5):
+    for tick in range(1, len(crowd) // RECEIVERS_PER_TICK + 2):
         world.exchange.tick(world.clock())
         told = {number for number, link in enumerate(links) if link.flushed}  # type: ignore[attr-defined]
-        assert len(told) == tick * MESSAGES_PER_TICK
+        assert len(told) == min(tick * RECEIVERS_PER_TICK, len(crowd))
         world.clock.advance(1.0)
     assert len(told) == len(crowd)
 

@@ -13,10 +13,11 @@ from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.engine.swarm.handshake import (
+    MAX_DONT_HAVES,
     MAX_MISSING_HAVES,
     MagnetGreeting,
     TorrentGreeting,
-    _send_missing_haves,
+    _send_changes,
 )
 from torrent_engine.engine.swarm.peer import DormantExchange
 from torrent_engine.protocol.wire.messages import MessageId, encode_extended, encode_piece_index
@@ -55,10 +56,16 @@ def test_bep11_nothing_is_named_that_is_switched_off() -> None:
 class Adopted:
     """A peer of an earlier run, and what we say to it now."""
 
-    def __init__(self, piece_count: int, sent_bitfield: bytes | None = None) -> None:
+    def __init__(
+        self,
+        piece_count: int,
+        sent_bitfield: bytes | None = None,
+        extensions: dict[str, int] | None = None,
+    ) -> None:
         geometry = Geometry(piece_count * BLOCK_BYTES, BLOCK_BYTES)
         self.connection = open_connection(geometry=geometry, joins_blocks=True, now=0.0)
         self.connection.data_to_send()
+        self.connection.state.peer_extensions.update(extensions or {})
         self.while_dormant = sent_bitfield and DormantExchange(sent_bitfield, [])
         self.is_moving = False
         self.link = SimpleNamespace(end=self._end)
@@ -83,7 +90,7 @@ def test_bep3_an_adopted_peer_is_told_the_pieces_that_it_does_not_know_of() -> N
     knows.set(7)
     for sent, pieces in ((None, (0, 7, 255, 256, 299)), (knows.to_bytes(), (0, 255, 256, 299))):
         peer: Any = Adopted(300, sent)
-        _send_missing_haves(peer, have)
+        _send_changes(peer, have)
         assert peer.told() == have_of(*pieces)
         assert not peer.reasons
 
@@ -96,7 +103,7 @@ def test_f11_an_adopted_peer_is_not_told_half_a_million_pieces_one_by_one(
     peers: list[Any] = [Adopted(500_000, sent) for _ in range(20)]
     with cpu_time() as spent:
         for peer in peers:
-            _send_missing_haves(peer, have)
+            _send_changes(peer, have)
     assert spent.seconds < 0.05  # it was 2.8 s
     for peer in peers:
         assert not peer.told()  # they were 4.5 MB
@@ -107,7 +114,7 @@ def test_f11_an_adopted_peer_is_not_told_half_a_million_pieces_one_by_one(
 def test_f11_an_adopted_peer_that_is_told_little_keeps_its_link() -> None:
     have = Bitfield.full(MAX_MISSING_HAVES)
     peer: Any = Adopted(MAX_MISSING_HAVES)
-    _send_missing_haves(peer, have)
+    _send_changes(peer, have)
     assert len(peer.told()) == 9 * MAX_MISSING_HAVES
     assert not peer.reasons
 
@@ -187,3 +194,60 @@ def test_bep21_who_knows_no_extensions_is_told_nothing() -> None:
     peer.connection.state.extensions_enabled = False
     greeting.tell_changes([peer], lambda _: 6881)
     assert not peer.told()
+
+
+def test_bep54_an_adopted_peer_is_told_which_pieces_are_gone_and_which_are_new() -> None:
+    knew, have = Bitfield(300), Bitfield(300)
+    for piece in (3, 7, 299):
+        knew.set(piece)
+    for piece in (7, 8):
+        have.set(piece)
+    peer: Any = Adopted(300, knew.to_bytes(), {"lt_donthave": 9})
+    _send_changes(peer, have)
+    gone = b"".join(encode_extended(9, bytes((0, 0, *at))) for at in ((0, 3), (1, 43)))
+    assert peer.told() == gone + have_of(8)
+    assert not peer.reasons
+
+
+@pytest.mark.parametrize("extensions", [{}, {"lt_donthave": 0}, {"ut_pex": 1}])
+def test_bep54_the_link_of_a_peer_that_cannot_be_told_what_is_gone_is_made_anew(
+    extensions: dict[str, int],
+) -> None:
+    have = Bitfield.full(300)
+    have.clear(3)
+    peer: Any = Adopted(300, Bitfield.full(300).to_bytes(), extensions)
+    _send_changes(peer, have)
+    assert peer.reasons == ["to tell it that pieces are gone"]
+    assert peer.is_moving
+    assert not peer.told()
+
+
+@pytest.mark.parametrize("gone", [MAX_DONT_HAVES, MAX_DONT_HAVES + 1])
+def test_f11_an_adopted_peer_is_told_of_few_lost_pieces_one_by_one(gone: int) -> None:
+    have = Bitfield.full(500_000)
+    for piece in range(gone):
+        have.clear(piece)
+    peer: Any = Adopted(500_000, Bitfield.full(500_000).to_bytes(), {"lt_donthave": 9})
+    _send_changes(peer, have)
+    is_too_many = gone > MAX_DONT_HAVES
+    assert len(peer.told()) == (0 if is_too_many else 10 * gone)
+    assert peer.reasons == ["to tell it all pieces at once"] * is_too_many
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_bep16_who_knows_the_pieces_that_are_to_be_hidden_is_parted_from(*, is_known: bool) -> None:
+    metainfo, _ = make_torrent(payload_of(20 * BLOCK_BYTES))
+    have = Bitfield.full(metainfo.piece_count)
+    torrent: Any = SimpleNamespace(
+        metainfo=metainfo,
+        shared_config=SharedConfig(),
+        table=SimpleNamespace(have=have),
+        is_complete=True,
+    )
+    sent = have if is_known else Bitfield(metainfo.piece_count)
+    peer: Any = Adopted(metainfo.piece_count, sent.to_bytes())
+    peer.is_adopted, peer.address = True, PeerAddress("127.0.0.1", 6881)
+    TorrentGreeting(torrent, lambda: None, lambda: True).greet(peer, None)
+    assert peer.reasons == ["super-seeding begins"] * is_known
+    assert peer.is_moving == is_known
+    assert encode_piece_index(MessageId.HAVE, 0)[:5] not in peer.told()

@@ -30,6 +30,7 @@ from torrent_engine.engine.transfer.hash_upload import (
     WINDOW_S,
     HashUpload,
     _files_of,
+    _Request,
 )
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.hash_messages import encode_hash_reject, encode_hashes
@@ -310,12 +311,20 @@ class Turns:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.given_back_bytes = 0
         self.may_go = anyio.Event()
 
     async def acquire(self, wanted_bytes: int) -> int:
         self.asked.append(wanted_bytes)
         await self.may_go.wait()
         return min(wanted_bytes, BLOCK)
+
+    def pass_one(self) -> None:
+        self.may_go.set()
+        self.may_go = anyio.Event()
+
+    def give_back(self, count_bytes: int) -> None:
+        self.given_back_bytes += count_bytes
 
 
 LONG_INFO, LONG_LAYERS = v2_info({"a": payload_of(1025 * BLOCK)}, piece_bytes=BLOCK)
@@ -345,12 +354,12 @@ async def test_bep52_a_limit_of_uploads_is_for_hashes_too() -> None:
             link.flush()
         whole = encode_hashes(MANY, layer[: 1024 * 32])
         assert [each.sent for each in links] == [[encode_hashes(few, layer[:1024])], [], [whole]]
-        assert turns.asked == [1024 * 32]
+        assert turns.asked == [BLOCK]
         turns.may_go.set()
         await until(lambda: len(links[0].sent) == 3)
         tasks.cancel_scope.cancel()
     assert links[0].sent[1:] == links[1].sent * 2 == [whole, whole]
-    assert turns.asked == [1024 * 32, 512 * 32] * 3
+    assert turns.asked == [BLOCK] * 6
     assert scene.subject._read_of(other) == 1024 * 32
 
 
@@ -364,13 +373,51 @@ async def test_bep52_who_leaves_is_not_waited_for_by_a_limit() -> None:
         tasks.start_soon(scene.subject.run)
         scene.ask(gone, MANY)
         await until(lambda: len(turns.asked) == 1)
+        turns.pass_one()
+        await until(lambda: len(turns.asked) == 2)
         scene.ask(other, MANY)
         scene.peers.remove(gone)
+        scene.subject.peer_left(gone)
+        assert turns.given_back_bytes == BLOCK
         turns.may_go.set()
         await until(lambda: links[1].sent)
         tasks.cancel_scope.cancel()
     assert not links[0].sent
-    assert turns.asked == [1024 * 32, 1024 * 32, 512 * 32]
+    assert turns.asked == [BLOCK] * 3
+
+
+async def test_b4_long_answers_that_wait_for_a_limit_hold_up_no_other_operator() -> None:
+    scene, turns = Scene(LONG), Turns()
+    flooder, other = scene.join(1), scene.join(2, "9.9.9.9")
+    links: list[Any] = [each.link for each in (flooder, other)]
+    subject: Any = scene.subject
+    subject.upload_throttle = links[0].upload_throttle = links[1].upload_throttle = turns
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(scene.subject.run)
+        for _ in range(MAX_WAITING):
+            scene.ask(flooder, MANY)
+        await until(lambda: len(turns.asked) == 1)
+        turns.pass_one()
+        await until(lambda: len(turns.asked) == 2)
+        scene.ask(other, HashRange(LONG_ROOT, 0, 0, 64, 0))
+        turns.pass_one()
+        await until(lambda: links[1].sent)
+        tasks.cancel_scope.cancel()
+    assert not links[0].sent
+    assert turns.given_back_bytes == BLOCK - 64 * 32
+
+
+async def test_b4_what_a_limit_allowed_for_an_answer_that_is_none_is_given_back() -> None:
+    scene, turns = Scene(), Turns()
+    scene.is_broken = True
+    peer = scene.join()
+    subject: Any = scene.subject
+    subject.upload_throttle = turns
+    request = _Request(peer, WANTED, paid_bytes=4 * 32)
+    await subject._answer(request)
+    link: Any = peer.link
+    assert link.sent == [encode_hash_reject(WANTED)]
+    assert turns.given_back_bytes == 4 * 32
 
 
 class CountedRoots(bytes):

@@ -142,6 +142,31 @@ async def test_it_can_be_switched_on_and_off_while_seeding(tmp_path: Path) -> No
         assert not session.is_super_seeding
 
 
+async def test_it_can_be_switched_on_again_while_what_it_hid_is_being_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torrent_engine.engine.transfer.super_seeding.REST_AT_A_TIME", 1)
+    monkeypatch.setattr("torrent_engine.engine.transfer.super_seeding.REST_PER_TICK", 1)
+    async with seed(tmp_path, METAINFO, PAYLOAD, config=SUPER, super_seed=ONE) as (
+        session,
+        address,
+    ):
+        async with greeted(address) as leech:
+            first = await shown(leech, 1)
+            session.set_super_seeding(False)
+            assert not session.is_super_seeding
+            assert await shown(leech, 1) != first
+            session.set_super_seeding(True)
+            assert session.is_super_seeding
+            with anyio.fail_after(PATIENCE_S):
+                await leech.hung_up()
+        async with greeted(address) as leech:
+            await shown(leech, 1)
+            bitfields = [event for event in leech.seen if isinstance(event, PeerBitfield)]
+            assert all(event.bitfield.none() for event in bitfields)
+        assert session.is_super_seeding
+
+
 async def test_it_has_no_effect_on_a_download_and_is_kept_for_the_next_start(
     tmp_path: Path,
 ) -> None:

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from torrent_engine.base.config import PexConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.policy.peers.pex_book import PexBook, PexChange
+from torrent_engine.policy.peers.pex_book import LOOK_AGAIN_S, PexBook, PexChange
 
 CONFIG = PexConfig()
+EVERYBODY = 1_000
+"""Peers that are looked at in one turn."""
 
 
 def address(number: int) -> PeerAddress:
@@ -21,16 +23,16 @@ def book(config: PexConfig = CONFIG) -> PexBook[int]:
     return PexBook(config, random.Random(1))
 
 
-def join(subject: PexBook[int], *numbers: int, is_dialled: bool = True) -> None:
+def join(subject: PexBook[int], *numbers: int, is_dialled: bool = True, now: float = 0.0) -> None:
     for number in numbers:
-        subject.connected(number, address(number), is_dialled=is_dialled)
+        subject.connected(number, address(number), now, is_dialled=is_dialled)
         subject.add_receiver(number, address(number).host)
 
 
 def sent(
     subject: PexBook[int], now: float, known: dict[int, set[PeerAddress]] | None = None
 ) -> dict[int, PexChange[int]]:
-    return dict(subject.changes(now, lambda key: (known or {}).get(key, set())))
+    return dict(subject.changes(now, lambda key: (known or {}).get(key, set()), EVERYBODY))
 
 
 def named(change: PexChange[int]) -> set[int]:
@@ -110,7 +112,7 @@ def test_bep11_whom_a_peer_named_after_us_is_not_dropped_for_that() -> None:
 def test_bep11_only_who_speaks_it_hears_and_everybody_with_a_known_port_is_named() -> None:
     subject = book()
     join(subject, 1)
-    subject.connected(2, address(2), is_dialled=True)
+    subject.connected(2, address(2), 0.0, is_dialled=True)
     subject.add_receiver(3, address(3).host)  # where it add_receiver is not known
     changes = sent(subject, 0)
     assert {key: named(change) for key, change in changes.items()} == {1: {2}, 3: {1, 2}}
@@ -121,17 +123,67 @@ def test_bep11_a_port_that_is_told_later_takes_the_place_of_the_first() -> None:
     join(subject, 1, 2)
     sent(subject, 0)
     moved = PeerAddress(address(2).host, 7000)
-    subject.connected(2, moved, is_dialled=False)
+    subject.connected(2, moved, 0.0, is_dialled=False)
     change = sent(subject, 60)[1]
     assert [each.address for each in change.added] == [moved]
     assert change.dropped == [address(2)]
+
+
+def test_f11_a_contact_that_changes_its_port_again_and_again_does_so_once_a_minute() -> None:
+    subject = book()
+    join(subject, 1, 2)
+    sent(subject, 0)
+    ports = [PeerAddress(address(2).host, 7000 + port) for port in range(60)]
+    for now, moved in enumerate(ports):
+        subject.connected(2, moved, float(now), is_dialled=False)
+    assert [each.address for each in sent(subject, 60)[1].added] == [ports[0]]
+    subject.connected(2, ports[1], 60.0, is_dialled=False)
+    assert [each.address for each in sent(subject, 120)[1].added] == [ports[1]]
+    subject.left(2)
+    subject.connected(2, address(2), 121.0, is_dialled=False)  # a new link is no change
+    assert [each.address for each in sent(subject, 180)[1].added] == [address(2)]
+
+
+def test_f11_however_often_contacts_come_and_go_so_many_peers_are_looked_at_in_a_turn() -> None:
+    subject, most, looks = book(), 7, list[int]()
+
+    def known_to(key: int) -> set[PeerAddress]:
+        looks.append(key)
+        return set()
+
+    join(subject, *range(100))
+    for now in range(200):
+        subject.connected(1000, address(1000), now, is_dialled=True)
+        subject.left(1000)
+        before = len(looks)
+        subject.changes(now, known_to, most)
+        assert len(looks) - before <= most
+    assert set(looks) == set(range(100))
+
+
+def test_f11_a_peer_for_which_nothing_has_changed_is_looked_at_again_in_some_seconds() -> None:
+    subject = book()
+    join(subject, 1)
+    assert sent(subject, 0) == {}
+    join(subject, 2)
+    assert set(sent(subject, LOOK_AGAIN_S - 0.1)) == {2}
+    assert set(sent(subject, LOOK_AGAIN_S)) == {1}
+
+
+def test_f11_who_joins_while_contacts_come_and_go_is_soon_told_of_all() -> None:
+    subject, told = book(), set[int]()
+    join(subject, *range(40))
+    for now in range(12):
+        subject.connected(1000 + now, address(1000 + now), now, is_dialled=True)
+        told |= {key for key, _ in subject.changes(now, lambda _key: (), 4)}
+    assert told == set(range(40))
 
 
 def test_a_new_link_with_the_same_address_outlives_the_old_one() -> None:
     subject = book()
     join(subject, 1, 2)
     sent(subject, 0)
-    subject.connected(3, address(2), is_dialled=True)
+    subject.connected(3, address(2), 0.0, is_dialled=True)
     subject.left(2)
     assert address(2) in subject
     assert sent(subject, 60) == {}
@@ -167,7 +219,7 @@ def test_b9_local_peers_are_named_in_reach_only() -> None:
     subject = book()
     hosts = ["127.0.0.1", "10.0.0.1", "fd00::1", "8.8.8.8", "2600::1"]
     for key, host in enumerate(hosts):
-        subject.connected(key, PeerAddress(host, 6881), is_dialled=True)
+        subject.connected(key, PeerAddress(host, 6881), 0.0, is_dialled=True)
         subject.add_receiver(key, host)
     changes = sent(subject, 0)
     assert named(changes[0]) == {1, 2, 3, 4}
@@ -210,8 +262,8 @@ def test_bep11_what_a_listener_was_told_adds_up_to_who_is_there(
 
 def test_bep11_two_peers_of_one_address_leave_one_after_the_other() -> None:
     subject = book()
-    subject.connected(1, address(1), is_dialled=False)
-    subject.connected(2, address(1), is_dialled=False)
+    subject.connected(1, address(1), 0.0, is_dialled=False)
+    subject.connected(2, address(1), 0.0, is_dialled=False)
     subject.left(2)
     subject.left(1)
     assert address(1) not in subject

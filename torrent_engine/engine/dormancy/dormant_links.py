@@ -1,8 +1,9 @@
 """Incoming connections of a dormant torrent: the handshake is answered without a run.
 
 A handshake costs a remote host 48 bytes and a run costs us much more, so only what we have (BEP 3,
-BEP 6) and our extensions (BEP 10) are sent. A run begins for a peer that is interested in pieces,
-asks for metadata, or hashes (BEP 52), or has pieces that we miss; it continues with the links.
+BEP 6; BEP 16: nothing) and our extensions (BEP 10) are sent. A run begins for a peer that is
+interested in pieces, asks for metadata, or hashes (BEP 52), or has pieces that we miss, and for any
+peer of a super-seed, to which it shows pieces; it continues with the links.
 """
 
 import logging
@@ -70,10 +71,18 @@ class DormantGreeting:
         """Return whether every wanted piece is here."""
         return self._snapshot.is_complete
 
+    @property
+    def hides_pieces(self) -> bool:
+        """Whether an empty bitfield is sent: the next run super-seeds (BEP 16)."""
+        snapshot = self._snapshot
+        return self._swarm.config.super_seeding and snapshot.pieces_have == snapshot.piece_count
+
     def greet(self, peer: Peer, listen_port: int | None) -> None:
         """Send our bitfield, extension handshake and DHT port."""
-        snapshot, connection = self._snapshot, peer.connection
+        snapshot, connection, is_hiding = self._snapshot, peer.connection, self.hides_pieces
         bitfield = snapshot.bitfield()
+        if is_hiding:
+            bitfield = bytes(len(bitfield))
         peer.while_dormant = DormantExchange(bitfield, [])
         connection.sender.send_bitfield(Bitfield.from_bytes(bitfield, snapshot.piece_count))
         if connection.state.extensions_enabled:
@@ -84,7 +93,7 @@ class DormantGreeting:
                     self._swarm.shared_config,
                     self.extensions,
                     listen_port,
-                    is_upload_only=self.is_complete(),
+                    is_upload_only=self.is_complete() and not is_hiding,
                     metadata_bytes=snapshot.metadata_bytes if gives_metadata else None,
                 )
             )
@@ -258,7 +267,7 @@ class DormantLinks:
             served.peer = peer
             own, port = self._shared.external_addresses, self._shared.listen_port
             self._greeting.greet(peer, own.port_seen_by(served.address.host, port))
-            if self._swarm.config.super_seeding:  # it shows nothing, which its run does
+            if self._greeting.hides_pieces:  # the run shows pieces, which the peer waits for
                 self._request_wake(served)
             return peer
         return None

@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio
 
+from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.ids import InfoHash, PeerAddress
 from torrent_engine.engine.discovery.tracker_coordinator import TrackerCoordinator
 from torrent_engine.engine.dormancy.dormant_links import DormantLinks
@@ -93,6 +94,10 @@ class DormantTorrent:
         if self.links is None:
             self.links = DormantLinks(self.swarm, self.shared, self.snapshot, self.on_wake)
         self.links.accept(transport, address, received)
+
+    def take_config(self, config: SessionConfig) -> None:
+        """Greet peers as the configuration says, from now on."""
+        self.swarm.config = config
 
     # -- in place of a pool --------------------------------------------------------------------
 

@@ -6,9 +6,6 @@ Source: BEP 11; row B9.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from itertools import islice
-from operator import or_
 from typing import Final, Protocol
 
 from torrent_engine.base.config import (
@@ -33,7 +30,7 @@ from torrent_engine.protocol.wire.exchange import (
 )
 from torrent_engine.protocol.wire.holepunch import UT_HOLEPUNCH
 
-MESSAGES_PER_TICK: Final = 25  # ours: with 200 peers each message takes 0.2 ms
+RECEIVERS_PER_TICK: Final = 8  # ours: a message to one of 500 peers takes up to 1 ms
 
 
 class Introductions(Protocol):
@@ -90,7 +87,8 @@ class PeerExchange:
         """Record a peer; call it after the handshake and after each extension handshake."""
         self._pex_trust.joined(peer, peer.address)
         if (address := peer.listens_at) is not None:
-            self._contacts.connected(peer, address, is_dialled=not peer.is_incoming)
+            now = self._clock()
+            self._contacts.connected(peer, address, now, is_dialled=not peer.is_incoming)
         if peer.connection.state.peer_extensions.get(UT_PEX):
             self._contacts.add_receiver(peer, peer.address.host)
 
@@ -127,8 +125,8 @@ class PeerExchange:
         """Send what is due, to a few peers at a time; at most one message a peer and minute."""
         if self._is_stopped:
             return
-        changes = self._contacts.changes(now, self._pex_trust.addresses_of)
-        for peer, change in islice(changes, MESSAGES_PER_TICK):
+        known_to = self._pex_trust.addresses_of
+        for peer, change in self._contacts.changes(now, known_to, RECEIVERS_PER_TICK):
             peer.connection.sender.send_extension(UT_PEX, encode_pex(self._message(change)))
             peer.link.flush()
 
@@ -182,13 +180,12 @@ class PeerExchange:
         transport, introductions = peer.link.transport, self._ports.introductions
         is_introduced = introductions is not None and introductions.was_introduced(peer.address)
         is_encrypted = transport.encryption is not ConnectionEncryption.NONE
-        facts = {
-            PexFlag.PREFERS_ENCRYPTION: peer.prefers_encryption or is_encrypted,
-            PexFlag.UPLOAD_ONLY: peer.wants_nothing,
-            PexFlag.SUPPORTS_UTP: transport.protocol is TransportProtocol.UTP,
-            PexFlag.SUPPORTS_HOLEPUNCH: bool(
-                peer.connection.state.peer_extensions.get(UT_HOLEPUNCH)
-            ),
-            PexFlag.REACHABLE: not peer.is_incoming and not is_introduced,
-        }
-        return reduce(or_, (flag for flag, is_true in facts.items() if is_true), PexFlag.NONE)
+        punches_holes = bool(peer.connection.state.peer_extensions.get(UT_HOLEPUNCH))
+        facts = (
+            (PexFlag.PREFERS_ENCRYPTION, peer.prefers_encryption or is_encrypted),
+            (PexFlag.UPLOAD_ONLY, peer.wants_nothing),
+            (PexFlag.SUPPORTS_UTP, transport.protocol is TransportProtocol.UTP),
+            (PexFlag.SUPPORTS_HOLEPUNCH, punches_holes),
+            (PexFlag.REACHABLE, not peer.is_incoming and not is_introduced),
+        )
+        return PexFlag(sum(flag * is_true for flag, is_true in facts))  # a third of the time of |

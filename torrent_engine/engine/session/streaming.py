@@ -110,6 +110,8 @@ class Streaming:
         core.settings_changed()
         if (run := core.live_run) is not None:
             run.set_super_seeding(is_on=is_super_seeding)
+        if core.dormant is not None:
+            core.dormant.take_config(core.config)
 
     def set_piece_deadline(self, piece: int, seconds: float | None) -> None:
         """Download one piece within so many seconds; see :meth:`Session.set_piece_deadline`."""

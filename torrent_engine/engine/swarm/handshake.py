@@ -1,7 +1,7 @@
 """The first messages of a connection: bitfield, extension handshake, port.
 
 Source: BEP 3 (bitfield), BEP 5 (port), BEP 6 (allowed fast), BEP 9 (metadata_size), BEP 10,
-BEP 16 (super-seeding), BEP 21 (upload only).
+BEP 16 (super-seeding), BEP 21 (upload only), BEP 54 (lt_donthave).
 """
 
 import ipaddress
@@ -16,11 +16,12 @@ from torrent_engine.engine.swarm.context import Swarm, Torrent
 from torrent_engine.engine.swarm.extension_ids import local_extensions
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.protocol.wire.connection import PeerConnection
-from torrent_engine.protocol.wire.extension import UPLOAD_ONLY, ExtensionHandshake
+from torrent_engine.protocol.wire.extension import DONT_HAVE, UPLOAD_ONLY, ExtensionHandshake
 from torrent_engine.protocol.wire.fast import allowed_fast_set
 from torrent_engine.protocol.wire.metadata import UT_METADATA
 
 MAX_MISSING_HAVES: Final = 8_192  # ours: 72 KiB of "have" messages, which take 0.3 ms
+MAX_DONT_HAVES: Final = 256  # ours: pieces that are gone; more take more than 0.1 ms
 
 
 class Greeting(Protocol):
@@ -105,8 +106,10 @@ class TorrentGreeting:
         is_hiding = self._hides_pieces()
         if is_hiding:
             have = Bitfield(metainfo.piece_count)
-        if peer.is_adopted:
-            _send_missing_haves(peer, have)
+        if peer.is_adopted and is_hiding:
+            _part_if_it_knows_pieces(peer)
+        elif peer.is_adopted:
+            _send_changes(peer, have)
         else:
             connection.sender.send_bitfield(have)
         if connection.state.extensions_enabled:
@@ -219,21 +222,39 @@ def extension_handshake(
     )
 
 
-def _send_missing_haves(peer: Peer, have: Bitfield) -> None:
-    """Queue "have" for the pieces that an adopted peer does not know of.
+def _part_if_it_knows_pieces(peer: Peer) -> None:
+    """End the link of an adopted peer that was told what a super-seed hides (BEP 16)."""
+    if peer.while_dormant is not None and any(peer.while_dormant.sent_bitfield):
+        _end_to_begin_anew(peer, "super-seeding begins")
 
-    If they are very many its link is ended: a new one begins with a bitfield, a 70th of the bytes.
+
+def _send_changes(peer: Peer, have: Bitfield) -> None:
+    """Queue "have" and "lt_donthave" (BEP 54) for what an adopted peer does not know of.
+
+    Its link is ended if it cannot be told, or if the pieces are very many: a new one begins with a
+    bitfield, a 70th of the bytes.
     """
-    present = have.to_bytes()
+    present, count = have.to_bytes(), have.piece_count
     before = bytes(len(present)) if peer.while_dormant is None else peer.while_dormant.sent_bitfield
     if before == present:
         return
-    known = Bitfield.from_bytes(before, have.piece_count)
-    if have.count - known.count > MAX_MISSING_HAVES:
-        peer.is_moving = True
-        peer.link.end("to tell it all pieces at once")
+    known, ours = Bitfield.from_bytes(before, count).as_int(), have.as_int()
+    added, lost = ours & ~known, known & ~ours
+    if lost and not peer.connection.state.peer_extensions.get(DONT_HAVE):
+        _end_to_begin_anew(peer, "to tell it that pieces are gone")
+    elif added.bit_count() > MAX_MISSING_HAVES or lost.bit_count() > MAX_DONT_HAVES:
+        _end_to_begin_anew(peer, "to tell it all pieces at once")
     else:
-        peer.connection.sender.send_have([each for each in have.present() if not known.has(each)])
+        sender = peer.connection.sender
+        for piece in Bitfield.from_int(lost, count).present() if lost else ():
+            sender.send_extension(DONT_HAVE, piece.to_bytes(4, "big"))
+        sender.send_have(list(Bitfield.from_int(added, count).present()) if added else [])
+
+
+def _end_to_begin_anew(peer: Peer, reason: str) -> None:
+    """End a link whose peer is to come back, or to be dialled, at once."""
+    peer.is_moving = True
+    peer.link.end(reason)
 
 
 def send_dht_port(peer: Peer, port: int | None) -> None:

@@ -2,11 +2,13 @@
 
 Source: BEP 52 ("hash request"); row B4. Hashes of pieces and above are in memory. Those below are
 made of blocks that are read for it, in a thread, one request after the other. Limits of the rate of
-uploads are for them as for blocks: all answers of a torrent together have the share of one peer.
+uploads are for them as for blocks: all answers of a torrent together have the share of one peer,
+of which each time whoever got least has some.
 """
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
@@ -45,6 +47,21 @@ ROOTS_PER_UNIT: Final = 1024  # ours: files among which that of a request is sea
 PIECES_PER_UNIT: Final = 64  # ours: pieces of files that are looked at, whether we have them
 
 
+@dataclass(eq=False, slots=True)
+class _Request:
+    """A request that waits for its answer."""
+
+    peer: Peer
+    wanted: HashRange
+    paid_bytes: int = 0
+    """How much of the answer limits of uploads have allowed."""
+
+    @property
+    def unpaid_bytes(self) -> int:
+        """How much of it they have not; proofs are short."""
+        return self.wanted.length * SHA256_BYTES - self.paid_bytes
+
+
 class HashUpload:
     """Gives peers the hashes that they ask for, or a reject; every request is answered."""
 
@@ -60,10 +77,11 @@ class HashUpload:
         """None while nothing limits uploads."""
         self._trees: HashTrees | None = None
         """Made for the first peer that asks for hashes."""
-        self._waiting: deque[tuple[Peer, HashRange]] = deque()
+        self._waiting: deque[_Request] = deque()
         self._window_began_s = 0.0
         self._read_bytes: dict[str, int] = {}
-        """What was read in this window, or will be, for each operator; connections may be many."""
+        """What was read in this window, or will be, for each operator, and what limits of uploads
+        allowed it; connections may be many."""
         self._has_more = anyio.Event()
 
     def hashes_changed(self) -> None:
@@ -96,31 +114,66 @@ class HashUpload:
 
     def _queue(self, peer: Peer, wanted: HashRange, *, is_allowed: bool) -> None:
         if is_allowed:
-            self._waiting.append((peer, wanted))
+            self._waiting.append(_Request(peer, wanted))
             self._has_more.set()
         else:
             peer.connection.sender.answer_hash_request(wanted, None)
 
     def _has_room(self, peer: Peer) -> bool:
-        return sum(each is peer for each, _ in self._waiting) < MAX_WAITING
+        return sum(each.peer is peer for each in self._waiting) < MAX_WAITING
 
     def peer_left(self, peer: Peer) -> None:
         """Drop the requests of a peer that disconnected."""
-        if self._waiting:
-            self._waiting = deque(each for each in self._waiting if each[0] is not peer)
+        for request in [each for each in self._waiting if each.peer is peer]:
+            self._waiting.remove(request)
+            self._give_back(request)
 
     async def run(self) -> None:
         """Answer the requests that take longer until cancelled, cheap peers first."""
         while True:
             while self._waiting:
-                chosen = min(self._waiting, key=lambda each: self._read_of(each[0]))
-                self._waiting.remove(chosen)
-                await self._answer(*chosen)
+                if ready := [each for each in self._waiting if not self._is_unpaid(each)]:
+                    chosen = min(ready, key=self._turn_of)
+                    self._waiting.remove(chosen)
+                    await self._answer(chosen)
+                elif self.upload_throttle is not None:
+                    await self._pay_some(self.upload_throttle)
             self._has_more = anyio.Event()
             await self._has_more.wait()
 
+    def _is_unpaid(self, request: _Request) -> bool:
+        """Return whether an answer waits for the limits of uploads."""
+        is_limited = self.upload_throttle is not None and _is_limited(request.peer, request.wanted)
+        return is_limited and request.unpaid_bytes > 0
+
+    async def _pay_some(self, throttle: "Throttle") -> None:
+        """Wait for a part of an answer, and give it to who has the first turn by then."""
+        granted_bytes = await throttle.acquire(BLOCK_BYTES)
+        if unpaid := list(filter(self._is_unpaid, self._waiting)):
+            request = min(unpaid, key=self._turn_of)
+            paid_bytes = min(granted_bytes, request.unpaid_bytes)
+            request.paid_bytes += paid_bytes
+            granted_bytes -= paid_bytes
+            self._begin_window()
+            self._charge(request.peer, paid_bytes)
+        throttle.give_back(granted_bytes)
+
+    def _give_back(self, request: _Request) -> None:
+        """Return what was allowed for an answer that is not given."""
+        if self.upload_throttle is not None:
+            self.upload_throttle.give_back(request.paid_bytes)
+
+    def _turn_of(self, request: _Request) -> tuple[int, int]:
+        """Return what an operator had in this window, and the request before: least comes first."""
+        return self._read_of(request.peer), request.paid_bytes
+
     def _read_of(self, peer: Peer) -> int:
         return self._read_bytes.get(operator_of(peer.identity.address.host), 0)
+
+    def _charge(self, peer: Peer, count_bytes: int) -> None:
+        self._read_bytes[operator_of(peer.identity.address.host)] = (
+            self._read_of(peer) + count_bytes
+        )
 
     def _is_allowed(self, peer: Peer, trees: HashTrees, part: V2Part, wanted: HashRange) -> bool:
         """Return whether blocks are read for a peer, which is then charged for them."""
@@ -140,7 +193,7 @@ class HashUpload:
         is_first, all_bytes = not before, sum(self._read_bytes.values())
         if all_bytes + count > all_limit or not (is_first or before + count <= limit):
             return False
-        self._read_bytes[operator_of(peer.identity.address.host)] = before + count
+        self._charge(peer, count)
         state.control_units += count // BLOCK_BYTES * UNITS_PER_BLOCK
         return True
 
@@ -174,7 +227,8 @@ class HashUpload:
                 return (index, span), looked_at
         return None, looked_at
 
-    async def _answer(self, peer: Peer, wanted: HashRange) -> None:
+    async def _answer(self, request: _Request) -> None:
+        peer, wanted = request.peer, request.wanted
         trees, part = self._made_trees(), self._torrent.metainfo.v2
         hashes: bytes | None = None
         if trees is not None and part is not None:
@@ -182,19 +236,11 @@ class HashUpload:
                 hashes = await self._hashes_below(trees, part, wanted)
             else:
                 hashes = await anyio.to_thread.run_sync(trees.hashes, wanted)
-        if hashes is not None and _is_limited(peer, wanted):
-            await self._wait_for_turn(peer, len(hashes))
+        if hashes is None or peer not in self._torrent.peers:
+            self._give_back(request)
         if peer in self._torrent.peers:
             _give(peer, wanted, hashes)
             peer.link.flush()
-
-    async def _wait_for_turn(self, peer: Peer, count_bytes: int) -> None:
-        """Wait until the limits allow an answer, or its peer is gone; others go first next time."""
-        self._begin_window()
-        before = self._read_of(peer)
-        self._read_bytes[operator_of(peer.identity.address.host)] = before + count_bytes
-        while count_bytes > 0 and self.upload_throttle and peer in self._torrent.peers:
-            count_bytes -= await self.upload_throttle.acquire(count_bytes)
 
     async def _hashes_below(
         self, trees: HashTrees, part: V2Part, wanted: HashRange

@@ -37,10 +37,13 @@ class SuperSeeding:
         return self._plan is not None and not self._plan.is_over
 
     def begin(self) -> None:
-        """Begin, if every piece is here; other seeds may be liars and change nothing."""
+        """Begin, if every piece is here; other seeds may be liars and change nothing.
+
+        What an earlier time still had to show is left out: the links that wait for it end.
+        """
         torrent = self._torrent
         picker, geometry = torrent.picker, torrent.metainfo.geometry
-        if self._plan is not None or not torrent.table.have.all():
+        if self.is_on or not torrent.table.have.all():
             return
         config = torrent.shared_config.super_seed
         self._plan = SuperSeed(

@@ -4,13 +4,16 @@ Source: BEP 11.
 """
 
 import random
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from itertools import islice
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from torrent_engine.base.config import PexConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.policy.addresses import is_reachable_from
+
+LOOK_AGAIN_S: Final = 5.0  # ours: until a peer is looked at again for which nothing had changed
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -51,7 +54,10 @@ class PexBook(Generic[Key]):
         self._rng = rng
         self._addresses: dict[Key, PeerAddress] = {}
         self._contacts: dict[PeerAddress, Contact[Key]] = {}
+        self._moves_at: dict[Key, float] = {}
+        """When the address of a contact that has changed may change again."""
         self._receivers: dict[Key, _Receiver] = {}
+        """Who was looked at last comes last."""
         self._version = 0
         """Incremented with each change of the contacts."""
 
@@ -59,9 +65,12 @@ class PexBook(Generic[Key]):
         """Return whether an address is that of a contact."""
         return address in self._contacts
 
-    def connected(self, key: Key, address: PeerAddress, *, is_dialled: bool) -> None:
-        """Add a contact; a further address replaces the first."""
-        if self._addresses.get(key) != address:
+    def connected(self, key: Key, address: PeerAddress, now: float, *, is_dialled: bool) -> None:
+        """Add a contact; a further address replaces the first, once in an interval."""
+        before = self._addresses.get(key)
+        if before != address and now >= self._moves_at.get(key, now):
+            if before is not None:
+                self._moves_at[key] = now + self._config.interval_s
             self._forget_contact(key)
             self._addresses[key] = address
             self._contacts[address] = Contact(key, address, is_dialled)
@@ -74,21 +83,31 @@ class PexBook(Generic[Key]):
     def left(self, key: Key) -> None:
         """Remove a peer; it is sent to the others as dropped."""
         self._forget_contact(key)
+        self._moves_at.pop(key, None)
         self._receivers.pop(key, None)
 
     def changes(
-        self, now: float, known_to: Callable[[Key], Collection[PeerAddress]]
-    ) -> Iterator[tuple[Key, PexChange[Key]]]:
+        self, now: float, known_to: Callable[[Key], Collection[PeerAddress]], most: int
+    ) -> list[tuple[Key, PexChange[Key]]]:
         """Return the messages to send now: at most one for each peer and interval, never empty.
 
-        ``known_to`` returns the addresses that a peer sent to us.
+        ``known_to`` returns the addresses that a peer sent to us. No more than ``most`` peers are
+        looked at, those first that were not for the longest time.
         """
-        for key, receiver in self._receivers.items():
-            if now >= receiver.next_at and receiver.version != self._version:
-                change = self._change(key, receiver, known_to(key))
-                if change.added or change.dropped:
-                    receiver.next_at = now + self._config.interval_s
-                    yield key, change
+        due = (
+            key
+            for key, receiver in self._receivers.items()
+            if now >= receiver.next_at and receiver.version != self._version
+        )
+        changes = list[tuple[Key, PexChange[Key]]]()
+        for key in tuple(islice(due, most)):
+            receiver = self._receivers[key] = self._receivers.pop(key)
+            change = self._change(key, receiver, known_to(key))
+            receiver.next_at = now + LOOK_AGAIN_S
+            if change.added or change.dropped:
+                receiver.next_at = now + self._config.interval_s
+                changes.append((key, change))
+        return changes
 
     def _change(
         self, key: Key, receiver: _Receiver, known: Collection[PeerAddress]
@@ -106,12 +125,17 @@ class PexBook(Generic[Key]):
         count = self._config.max_contacts
         if max(len(added), len(dropped)) <= count:
             receiver.version = self._version
-        self._rng.shuffle(added)
-        added.sort(key=lambda contact: not contact.is_dialled)
-        change = PexChange(added[:count], dropped[:count])
+        change = PexChange(self._some_of(added, count), dropped[:count])
         receiver.sent.update(contact.address for contact in change.added)
         receiver.sent.difference_update(change.dropped)
         return change
+
+    def _some_of(self, contacts: list[Contact[Key]], count: int) -> list[Contact[Key]]:
+        """Return up to ``count`` contacts by chance, those first that we dialled."""
+        dialled = [contact for contact in contacts if contact.is_dialled]
+        others = [contact for contact in contacts if not contact.is_dialled]
+        chosen = self._rng.sample(dialled, min(count, len(dialled)))
+        return chosen + self._rng.sample(others, min(count - len(chosen), len(others)))
 
     def _forget_contact(self, key: Key) -> None:
         address = self._addresses.pop(key, None)

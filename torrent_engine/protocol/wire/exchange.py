@@ -62,13 +62,14 @@ def encode_pex(message: PexMessage) -> bytes:
     Host names and empty lists are left out.
     """
     entries: dict[bytes, BencodeValue] = {}
+    all_added = [(encode_peer(each.address), int(each.flags) & 0xFF) for each in message.added]
+    all_dropped = list(map(encode_peer, message.dropped))
     for suffix, size in ((b"", IPV4_PEER_BYTES), (b"6", IPV6_PEER_BYTES)):
-        added = [(encode_peer(each.address), each.flags) for each in message.added]
-        added = [(raw, flags) for raw, flags in added if len(raw) == size]
-        dropped = [raw for raw in map(encode_peer, message.dropped) if len(raw) == size]
+        added = [(raw, flags) for raw, flags in all_added if len(raw) == size]
+        dropped = [raw for raw in all_dropped if len(raw) == size]
         if added:
             entries[b"added" + suffix] = b"".join(raw for raw, _ in added)
-            entries[b"added" + suffix + b".f"] = bytes(flags & 0xFF for _, flags in added)
+            entries[b"added" + suffix + b".f"] = bytes(flags for _, flags in added)
         if dropped:
             entries[b"dropped" + suffix] = b"".join(dropped)
     return encode(entries)
