@@ -46,7 +46,7 @@ class Newer:
 
 
 class Older:
-    """The version before it, which runs; its admin is itself."""
+    """The version before it, which runs."""
 
     info_hash = OLD
     state = State.SEEDING
@@ -55,7 +55,6 @@ class Older:
     files = list
 
     def __init__(self, fault: Exception | None = None) -> None:
-        self.admin = self
         self._fault = fault
 
     async def own_files(self) -> set[Path]:

@@ -213,7 +213,7 @@ async def _is_covered(new: Session, old: Session) -> bool:
         return all(path in own or not os.path.lexists(path) for path in wanted)
 
     try:
-        own = await old.admin.own_files()
+        own = await old.own_files()
         return await anyio.to_thread.run_sync(is_covered, own)
     except (OSError, RuntimeError, MemoryError, TorrentEngineError) as error:  # or no thread
         logger.warning("%s: what is there cannot be seen: %s", new.name, error)

@@ -19,7 +19,6 @@ from torrent_engine.engine.session.lifecycle import Lifecycle
 from torrent_engine.engine.session.relocation import Relocation
 from torrent_engine.engine.session.saved import SavedSession
 from torrent_engine.engine.session.status import QueueFacts, Status
-from torrent_engine.engine.session.storage_move import MoveRequest, own_files
 from torrent_engine.engine.states import State
 from torrent_engine.policy.queue.seeding_clock import SeedingClock
 from torrent_engine.policy.queue.torrent_times import SavedTimes, TorrentTimes
@@ -188,18 +187,6 @@ class SessionAdmin:
             await self._lifecycle.start()
             return
         await self._lifecycle.begin_dormant(snapshot, state, is_paused_by_user=saved.is_paused)
-
-    async def own_files(self) -> set[Path]:
-        """Return the files on disk that are the torrent's; none of those of its own storage.
-
-        Raises StorageError if that cannot be seen, and StateDatabaseError.
-        """
-        core = self._core
-        metainfo = await core.load_metainfo()
-        if metainfo is None or core.config.storage is not None:
-            return set()
-        place = core.save_path
-        return await own_files(core.shared, MoveRequest(metainfo, core.config, place, place, {}))
 
     async def learn_facts(self) -> None:
         """Read the facts of the torrent from its metainfo, where an old record has none."""

@@ -319,14 +319,6 @@ class SessionCore:
         """Whether the state is ERROR only until there is space on the disk."""
         return self.room.error is not None and self.state is State.ERROR
 
-    @property
-    def can_pause(self) -> bool:
-        """Whether the user may pause it: it is neither paused by the user nor at an end."""
-        is_over = self.state is State.STOPPED or (
-            self.state is State.ERROR and not self.waits_for_room
-        )
-        return not (self.is_paused_by_user or is_over)
-
     def wake_readers(self) -> None:
         """Wake who waits for a part of a file."""
         if self.readers is not None:

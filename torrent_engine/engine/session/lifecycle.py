@@ -254,6 +254,13 @@ class Lifecycle:
 
     # -- pause ----------------------------------------------------------------------------------
 
+    @property
+    def can_pause(self) -> bool:
+        """Whether the user may pause it: it is neither paused by the user nor at an end."""
+        core = self._core
+        is_failed = core.state is State.ERROR and not core.waits_for_room
+        return not (core.is_paused_by_user or is_failed or core.state is State.STOPPED)
+
     async def pause(self) -> None:
         """Let no payload move until :meth:`resume`; peers are disconnected."""
         core = self._core

@@ -32,6 +32,7 @@ from torrent_engine.engine.session.storage_move import (
     MoveRequest,
     StorageMove,
     kept_names,
+    own_files,
 )
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,18 @@ class Relocation:
     def final_path(self) -> Path:
         """The save path once the torrent is complete; now the files may be in another folder."""
         return self._core.final_home or self._core.save_path
+
+    async def own_files(self) -> set[Path]:
+        """Return the files on disk that are the torrent's; none of those of its own storage.
+
+        Raises StorageError if that cannot be seen, and StateDatabaseError.
+        """
+        core = self._core
+        metainfo = await core.load_metainfo()
+        if metainfo is None or core.config.storage is not None:
+            return set()
+        place = core.save_path
+        return await own_files(core.shared, MoveRequest(metainfo, core.config, place, place, {}))
 
     @property
     def is_moving(self) -> bool:

@@ -273,12 +273,19 @@ class Session:
     @property
     def can_pause(self) -> bool:
         """Whether :meth:`pause` would pause it: it is neither paused nor at an end."""
-        return self._core.can_pause
+        return self._lifecycle.can_pause
 
     @property
     def is_moving(self) -> bool:
         """Whether its files are being moved or renamed."""
         return self._relocation.is_moving
+
+    async def own_files(self) -> set[Path]:
+        """Return the files on disk that the database or a matching piece proves to be its own.
+
+        None of a storage of one's own. Raises StorageError if that cannot be seen.
+        """
+        return await self._relocation.own_files()
 
     def stats(self) -> SessionStats:
         """Return the numbers of this moment; after the end those of the last run."""

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     import ssl
 
 Result = TypeVar("Result")
-Arguments = TypeVarTuple("Arguments")
+WorkArguments = TypeVarTuple("WorkArguments")
 
 _LOGGER: Final = logging.getLogger(__name__)
 _TALKATIVE_LOGGERS: Final = ("httpcore2.connection", "httpcore2.http11")
 _is_silent: ContextVar[bool] = ContextVar("torrent_engine_http_is_silent", default=False)
 
 
-async def in_thread(work: Callable[[Unpack[Arguments]], Result], *arguments: *Arguments) -> Result:
+async def in_thread(
+    work: Callable[[Unpack[WorkArguments]], Result], *arguments: *WorkArguments
+) -> Result:
     """Return what ``work`` does in a thread.
 
     Raises HttpError if the system has no thread, memory or descriptor left for it.
