@@ -9,6 +9,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from tests.support.swarm import until
 from torrent_engine.base.errors import SessionError, StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.engine.manager.followed_feed import FollowedFeed
@@ -126,6 +127,6 @@ async def test_a_newer_version_waits_while_the_user_has_the_older_one_paused_or_
         assert newer.begun == []
         old.state, old.is_paused_by_user = State.SEEDING, False
         versions.state_changed(cast("Any", old), state, State.SEEDING)
-        await anyio.wait_all_tasks_blocked()
+        await until(lambda: newer.begun)
         tasks.cancel_scope.cancel()
     assert newer.begun == [True]

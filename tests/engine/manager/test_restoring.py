@@ -153,4 +153,5 @@ async def test_f11_many_tracker_urls_are_parsed_in_a_thread_before_a_torrent_res
             if not is_restored:
                 await many.add_torrent(make_torrent(payload_of(100_000), tiers=tiers)[0])
             assert [session.is_resting for session in many.sessions] == [True]
-        assert parsed == [False] * len(tiers)
+        assert not any(parsed)
+        assert len(parsed) >= len(tiers)

@@ -160,9 +160,9 @@ class WebSeed:
             return WebSeedState.BANNED if self._is_banned else WebSeedState.FAILED
         if self._busy:
             return WebSeedState.ACTIVE
-        if now >= self.quiet_until_s:
-            return WebSeedState.IDLE
-        return WebSeedState.FAILED if self._is_useless else WebSeedState.WAITING
+        if self._is_useless:
+            return WebSeedState.FAILED
+        return WebSeedState.WAITING if now < self.quiet_until_s else WebSeedState.IDLE
 
     def wake(self) -> None:
         """Look again whether there is something to ask for."""
