@@ -671,6 +671,7 @@ async def test_of_very_many_urls_only_the_first_are_used(tmp_path: Path) -> None
     async with web_server(served(payload)) as server, local(tmp_path, max_urls=3) as shared:
         metainfo = with_urls(payload, *(f"{server.base}/{n}" for n in range(50)))
         async with running(shared, metainfo, tmp_path / "out") as (session, _):
+            await reach(session, State.DOWNLOADING)
             await until(
                 lambda: [each.error for each in web_seed_stats(session)] == ["status 404"] * 3
             )
