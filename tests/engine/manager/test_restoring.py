@@ -145,7 +145,8 @@ async def test_f11_many_tracker_urls_are_parsed_in_a_thread_before_a_torrent_res
         return ascii_host(host)
 
     monkeypatch.setattr(urls, "ascii_host", watched)
-    tiers = [[f"http://127.0.0.1:1/{number}/announce"] for number in range(FEW_URLS + 1)]
+    # Of UDP: an HTTP request parses its URL once more, with its parameters.
+    tiers = [[f"udp://127.0.0.1:1/{number}"] for number in range(FEW_URLS + 1)]
     for is_restored in (False, True):
         parsed.clear()
         urls._parsed.cache_clear()
