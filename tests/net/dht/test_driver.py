@@ -62,4 +62,5 @@ async def test_queries_that_are_over_at_the_same_time_do_not_hold_the_loop() -> 
                 await anyio.lowlevel.checkpoint()
                 turn += 1
         tasks.cancel_scope.cancel()
-    assert max(ended_in.count(each) for each in set(ended_in)) <= MAX_TIMEOUTS
+    # Trio shuffles tasks: a task may have two turns between two of another.
+    assert max(ended_in.count(each) for each in set(ended_in)) <= 2 * MAX_TIMEOUTS
