@@ -69,20 +69,15 @@ async def test_f11_a_long_link_is_read_in_a_thread(monkeypatch: pytest.MonkeyPat
     assert threading.get_ident() not in threads
 
 
-FILES_OF_ONE_NAME = (
-    b"d4:infod5:filesl"
-    + b"d4:pathl1:ae6:lengthi01ee" * ((SMALL_TORRENT_BYTES - 100) // 25)
-    + b"e4:name1:x12:piece lengthi16384e6:pieces20:"
-    + bytes(20)
-    + b"ee"
-)
-NAMELESS_FILES = (
-    b"d4:infod5:filesl"
-    + b"d4:attr1:p6:lengthi1ee" * ((SMALL_TORRENT_BYTES - 100) // 22)
-    + b"e4:name1:x12:piece lengthi16384e6:pieces20:"
-    + bytes(20)
-    + b"ee"
-)
+def small_torrent_of(file: bytes) -> bytes:
+    """Return a .torrent of as many times the same file as are read on the loop."""
+    files = file * ((SMALL_TORRENT_BYTES - 100) // len(file))
+    rest = b"4:name1:x12:piece lengthi16384e6:pieces20:" + bytes(20)
+    return b"d4:infod5:filesl" + files + b"e" + rest + b"ee"
+
+
+FILES_OF_ONE_NAME = small_torrent_of(b"d4:pathl1:ae6:lengthi01ee")
+NAMELESS_FILES = small_torrent_of(b"d4:attr1:p6:lengthi1ee")
 LINK_OF_ONE_FILE = f"magnet:?xt=urn:btih:{'ab' * 20}&so={'1,' * (SMALL_TORRENT_BYTES // 2 - 40)}"
 
 

@@ -333,12 +333,20 @@ LONG = Metainfo.from_bytes(torrent_around(LONG_INFO, LONG_LAYERS))
 MANY = HashRange(LONG_ROOT, 0, 0, 1024, 0)
 
 
+def limited(scene: Scene, turns: Turns, *peers: Any) -> list[Any]:
+    """Let a limit of uploads hold for these peers; return their links."""
+    links: list[Any] = [each.link for each in peers]
+    subject: Any = scene.subject
+    subject.upload_throttle = turns
+    for link in links:
+        link.upload_throttle = turns
+    return links
+
+
 async def test_bep52_a_limit_of_uploads_is_for_hashes_too() -> None:
     scene, turns = Scene(LONG), Turns()
     slow, other, near = scene.join(1), scene.join(2, "9.9.9.9"), scene.join(3, "10.0.0.1")
-    links: list[Any] = [each.link for each in (slow, other, near)]
-    subject: Any = scene.subject
-    subject.upload_throttle = links[0].upload_throttle = links[1].upload_throttle = turns
+    links = [*limited(scene, turns, slow, other), near.link]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(scene.subject.run)
         scene.ask(slow, MANY)
@@ -366,9 +374,7 @@ async def test_bep52_a_limit_of_uploads_is_for_hashes_too() -> None:
 async def test_bep52_who_leaves_is_not_waited_for_by_a_limit() -> None:
     scene, turns = Scene(LONG), Turns()
     gone, other = scene.join(1), scene.join(2, "9.9.9.9")
-    links: list[Any] = [each.link for each in (gone, other)]
-    subject: Any = scene.subject
-    subject.upload_throttle = links[0].upload_throttle = links[1].upload_throttle = turns
+    links = limited(scene, turns, gone, other)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(scene.subject.run)
         scene.ask(gone, MANY)
@@ -389,9 +395,7 @@ async def test_bep52_who_leaves_is_not_waited_for_by_a_limit() -> None:
 async def test_b4_long_answers_that_wait_for_a_limit_hold_up_no_other_operator() -> None:
     scene, turns = Scene(LONG), Turns()
     flooder, other = scene.join(1), scene.join(2, "9.9.9.9")
-    links: list[Any] = [each.link for each in (flooder, other)]
-    subject: Any = scene.subject
-    subject.upload_throttle = links[0].upload_throttle = links[1].upload_throttle = turns
+    links = limited(scene, turns, flooder, other)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(scene.subject.run)
         for _ in range(MAX_WAITING):

@@ -7,7 +7,6 @@ import pytest
 from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.utp.unverified import (
-    MAX_REMEMBERED_RATES,
     StrangerBudget,
     UnverifiedConnections,
 )
@@ -41,18 +40,15 @@ def test_c3_unconfirmed_connections_of_one_network_leave_room_for_others(
     assert unverified.admits(PeerAddress(of_another, 6881), 0.0)
 
 
-def test_c4_hosts_that_are_ignored_are_remembered_up_to_a_number() -> None:
+def test_c4_a_host_without_a_connection_is_ignored_for_a_time_with_its_operator() -> None:
     config = UtpConfig(
         max_unproductive_packets_per_s=1,
         unproductive_packets_burst=1,
         max_shared_unproductive_packets_per_s=1,
     )
     strangers = StrangerBudget(config)
-    for number in range(MAX_REMEMBERED_RATES + 10):
-        host = f"2001:db8:0:{number:x}::1"
-        strangers.charge(host, 5, 0.0)
-        assert strangers.ignores(host, 0.0)
-    assert len(strangers) == MAX_REMEMBERED_RATES
-    assert strangers.ignores("2001:db8:0:100::2", 1.0)  # the same operator
+    assert not strangers.ignores("2001:db8:0:100::1", 0.0)
+    strangers.charge("2001:db8:0:100::1", 5, 0.0)
+    assert strangers.ignores("2001:db8:0:100::2", 1.0)
+    assert not strangers.ignores("2001:db8:0:101::1", 1.0)
     assert not strangers.ignores("2001:db8:0:100::2", 60.0)
-    assert len(strangers) == MAX_REMEMBERED_RATES - 1

@@ -4,7 +4,9 @@ from torrent_engine.base.config import UtpConfig
 from torrent_engine.policy.limits.packet_budget import (
     BYTES_PER_PACKET,
     MAX_EARNED_PACKETS,
+    MAX_IGNORED,
     MAX_OPERATORS,
+    IgnoredSenders,
     PacketBudget,
     PacketCredit,
 )
@@ -69,3 +71,15 @@ def test_no_rate_is_no_limit() -> None:
     budget = PacketBudget(UtpConfig(max_unproductive_packets_per_s=0))
     assert budget.charge("192.0.2.1", 1_000_000, 0.0) == 0.0
     assert not len(budget)
+
+
+def test_c4_senders_that_are_ignored_are_remembered_up_to_a_number() -> None:
+    ignored = IgnoredSenders[int]()
+    for key in range(MAX_IGNORED + 10):
+        ignored.add(key, 5.0)
+    assert len(ignored) == MAX_IGNORED
+    assert ignored.has(10, 4.0)
+    assert not ignored.has(10, 5.0)
+    assert not ignored.has(9, 0.0)
+    ignored.forget(11)
+    assert len(ignored) == MAX_IGNORED - 2

@@ -182,7 +182,8 @@ class StorageMove:
     async def _draw(self, wanted: MoveRequest) -> MovePlan:
         """Return the plan of the move; raises what ``draw_plan`` does."""
         shared = self._shared
-        storage, record = await _stored(shared, wanted)
+        storage = await _storage_at(shared, wanted)
+        record = await _record_at(shared, wanted)
         journal = shared.store.journal(self._info_hash)
         with storage_errors(wanted.source):
             return await run_in_thread(
@@ -293,10 +294,8 @@ def _change_session(db: sqlite3.Connection, plan: MovePlan) -> None:
     change_settings(db, plan.info_hash, change)
 
 
-async def _stored(
-    shared: "SharedResources", wanted: MoveRequest
-) -> tuple[StorageManager, TorrentRecord | None]:
-    """Return where the files are stored, and what the database knows of them at that place."""
+async def _storage_at(shared: "SharedResources", wanted: MoveRequest) -> StorageManager:
+    """Return where the files are stored at the source; nothing is open."""
     storage = StorageManager(
         wanted.metainfo,
         wanted.source,
@@ -306,10 +305,14 @@ async def _stored(
         open_files=shared.open_files,
     )
     await settle_names(storage, shared.store, shared.name_foldings)
+    return storage
+
+
+async def _record_at(shared: "SharedResources", wanted: MoveRequest) -> TorrentRecord | None:
+    """Return what the database knows of the files at the source."""
     record = await shared.store.load(wanted.metainfo.info_hash, with_metainfo=False)
-    if record is not None and record.save_path != str(wanted.source.absolute()):
-        record = None
-    return storage, record
+    is_there = record is not None and record.save_path == str(wanted.source.absolute())
+    return record if is_there else None
 
 
 async def own_files(shared: "SharedResources", wanted: MoveRequest) -> set[Path]:
@@ -320,12 +323,11 @@ async def own_files(shared: "SharedResources", wanted: MoveRequest) -> set[Path]
     in_thread = partial(
         run_in_thread, limiter=shared.disk_limiter, failure=partial(StorageError, wanted.source)
     )
-    storage, _ = await _stored(shared, wanted)
-    old = stored_paths(storage)
+    old = stored_paths(await _storage_at(shared, wanted))
     places = [wanted.source.joinpath(*parts) for parts in old.values()]
     for save in await in_thread(partial(shared.file_registry.unsaved_at, None, places)):
         await save()  # it runs, and made files that the database does not know of
-    storage, record = await _stored(shared, wanted)
+    record = await _record_at(shared, wanted)
     spec = MoveSpec(wanted.metainfo, wanted.source, wanted.target, old, old)
     return await in_thread(partial(own_paths, spec, record))
 

@@ -26,7 +26,7 @@ from torrent_engine.net.utp.unverified import (
     StrangerBudget,
     UnverifiedConnections,
 )
-from torrent_engine.policy.limits.packet_budget import PacketBudget
+from torrent_engine.policy.limits.packet_budget import IgnoredSenders, PacketBudget
 from torrent_engine.protocol.utp.connection import UtpConnection
 from torrent_engine.protocol.utp.limits import BufferBudget, ReorderBudget, UtpLimits
 from torrent_engine.protocol.utp.packet import (
@@ -80,8 +80,8 @@ class UtpService:
         self._operators = OperatorConnections(config)
         self._timers = TimerWheel()
         self._packets = PacketBudget(config)
-        self._ignored: dict[PeerAddress, float] = {}
-        """Sender over its budget -> end of the time for which it is ignored."""
+        self._ignored = IgnoredSenders[PeerAddress]()
+        """Peers over their budget."""
         self._strangers = StrangerBudget(config)
         self._touched: dict[UtpTransport, None] = {}
         self._full = {is_ipv6: _Full() for is_ipv6 in (False, True)}
@@ -154,7 +154,7 @@ class UtpService:
     def receive_coalesced(self, coalesced: CoalescedDatagrams) -> None:
         """Process datagrams; :meth:`batch_ended` sends the answers."""
         now, address = self.clock(), coalesced.address
-        if self._ignored and self._is_ignored(address, now):
+        if self._ignored and self._ignored.has(address, now):
             self.ignored_bytes += len(coalesced.data)
             return
         is_stranger = address not in self._transports
@@ -198,16 +198,7 @@ class UtpService:
         if unpaid := transport.credit.unpaid(packets, transport.connection.moved_bytes):
             address = transport.address
             if wait_s := self._packets.charge(address.host, unpaid, now):
-                self._ignored[address] = now + wait_s
-
-    def _is_ignored(self, address: PeerAddress, now: float) -> bool:
-        until_s = self._ignored.get(address)
-        if until_s is None:
-            return False
-        if now < until_s:
-            return True
-        del self._ignored[address]
-        return False
+                self._ignored.add(address, now + wait_s)
 
     def _transport_of(
         self, packet: Packet, address: PeerAddress, now: float
@@ -280,7 +271,7 @@ class UtpService:
             del of_one[transport.connection.receive_id]
             if not of_one:
                 del self._transports[transport.address]
-                self._ignored.pop(transport.address, None)
+                self._ignored.forget(transport.address)
 
     # -- sending ----------------------------------------------------------------------------
 

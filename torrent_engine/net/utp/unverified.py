@@ -11,7 +11,7 @@ from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.base.operators import network_of, operator_of
 from torrent_engine.net.utp.transport import UtpTransport
-from torrent_engine.policy.limits.packet_budget import PacketBudget
+from torrent_engine.policy.limits.packet_budget import IgnoredSenders, PacketBudget
 from torrent_engine.policy.rate import TokenBucket
 
 RESET_MEMORY_S: Final = 30.0  # ours: time after which a RESET may be repeated
@@ -127,32 +127,17 @@ class StrangerBudget:
 
     def __init__(self, config: UtpConfig) -> None:
         self._packets = PacketBudget(config)
-        self._ignored: dict[str, float] = {}
-        """Operator over its budget -> end of the time for which it is ignored."""
-
-    def __len__(self) -> int:
-        """Return the number of ignored operators."""
-        return len(self._ignored)
+        self._ignored = IgnoredSenders[str]()
+        """Operators over their budget."""
 
     def ignores(self, host: str, now: float) -> bool:
         """Return whether packets of a host are to be dropped unread."""
-        if not self._ignored:
-            return False
-        operator = operator_of(host)
-        until_s = self._ignored.get(operator)
-        if until_s is None:
-            return False
-        if now < until_s:
-            return True
-        del self._ignored[operator]
-        return False
+        return bool(self._ignored) and self._ignored.has(operator_of(host), now)
 
     def charge(self, host: str, packets: int, now: float) -> None:
         """Charge packets that did nothing for a connection."""
         if wait_s := self._packets.charge(host, packets, now):
-            self._ignored[operator_of(host)] = now + wait_s
-            if len(self._ignored) > MAX_REMEMBERED_RATES:
-                del self._ignored[next(iter(self._ignored))]
+            self._ignored.add(operator_of(host), now + wait_s)
 
 
 class ResetMemory:

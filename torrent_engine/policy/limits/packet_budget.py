@@ -6,7 +6,8 @@ of an operator over the limit are dropped for a while. ``now`` is monotonic.
 """
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
 
 from torrent_engine.base.config import UtpConfig
 from torrent_engine.base.operators import operator_of
@@ -17,6 +18,42 @@ BYTES_PER_PACKET: Final = 256
 is sent for at least one of them."""
 MAX_EARNED_PACKETS: Final = 16_384  # ours: a quarter of a second at 100 MB/s
 MAX_OPERATORS: Final = 1_000  # ours: the least recently charged is forgotten first
+MAX_IGNORED: Final = 10_000  # ours: the first of them is forgotten first
+
+SenderKey = TypeVar("SenderKey", bound=Hashable)
+
+
+class IgnoredSenders(Generic[SenderKey]):
+    """Senders over their budget, each until a time."""
+
+    __slots__ = ("_until_s",)
+
+    def __init__(self) -> None:
+        self._until_s: dict[SenderKey, float] = {}
+
+    def __len__(self) -> int:
+        """Return their number."""
+        return len(self._until_s)
+
+    def add(self, key: SenderKey, until_s: float) -> None:
+        """Ignore a sender until a time."""
+        self._until_s[key] = until_s
+        if len(self._until_s) > MAX_IGNORED:
+            self.forget(next(iter(self._until_s)))
+
+    def has(self, key: SenderKey, now: float) -> bool:
+        """Return whether a sender is ignored now."""
+        until_s = self._until_s.get(key)
+        if until_s is None:
+            return False
+        if now < until_s:
+            return True
+        del self._until_s[key]
+        return False
+
+    def forget(self, key: SenderKey) -> None:
+        """Ignore a sender no more."""
+        self._until_s.pop(key, None)
 
 
 class PacketCredit:
