@@ -64,7 +64,13 @@ class TwoSides:
         await to_thread.run_sync(self.theirs.wait_complete, self.from_them, PATIENCE_S)
 
     async def be_dialled(self, host: str = "127.0.0.1") -> None:
-        """Have libtorrent dial us, for both torrents."""
+        """Have libtorrent dial us, for both torrents.
+
+        It does so once in a minute, and whoever comes while a torrent is checked is refused.
+        """
+        for session, state in zip(self.sessions, (State.SEEDING, State.DOWNLOADING), strict=True):
+            with anyio.fail_after(PATIENCE_S):
+                await session.wait(state)
         ours = host, self.shared.listen_port
         for payload in (self.from_us, self.from_them):
             await to_thread.run_sync(self.theirs.connect, payload, ours)

@@ -553,6 +553,8 @@ async def test_a_full_disk_queue_holds_back_who_owes_us_blocks() -> None:
     async with running(ends):
         await receive_block(ends)
         ends.gate.full = True
+        for _ in range(20):  # until it waits for bytes: it may have been about to read
+            await anyio.lowlevel.checkpoint()
         ends.theirs.send(BLOCK)
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
