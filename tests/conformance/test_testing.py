@@ -66,7 +66,6 @@ def run_pytest(path: Path, folder: Path, *options: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.timeout(300)
 def test_the_example_passes_with_this_engine(tmp_path: Path) -> None:
     done = run_pytest(EXAMPLE, tmp_path, "-k", "MD")
     assert done.returncode == 0, done.stdout + done.stderr

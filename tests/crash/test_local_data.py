@@ -18,7 +18,6 @@ from torrent_engine.engine.states import State
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL"),
     pytest.mark.anyio,
-    pytest.mark.timeout(200),
 ]
 
 PIECE = 64 * 1024

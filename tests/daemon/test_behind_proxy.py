@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from tests.support import slow_http as http
 from tests.support.netns import LOOPBACK
@@ -12,7 +11,6 @@ from tests.support.nginx import Nginx
 from tests.support.own_daemon import OwnDaemon
 from tests.support.processes import free_port, require_program
 
-pytestmark = pytest.mark.timeout(300)
 MANUAL = Path(__file__).parents[2] / "docs" / "daemon.md"
 NAME = {"Host": "nas.example"}
 

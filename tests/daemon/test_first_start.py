@@ -6,14 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.cli import torrents
 from tests.support.own_daemon import OwnDaemon
 from tests.support.processes import require_program
 
 README = Path(__file__).parents[2] / "README.md"
-pytestmark = pytest.mark.timeout(240)
 
 
 def test_the_commands_of_the_readme_add_a_torrent_each(tmp_path: Path) -> None:

@@ -4,11 +4,7 @@ import json
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.support.own_daemon import OwnDaemon
-
-pytestmark = pytest.mark.timeout(240)
 
 RECORDING = """
 import atexit, gc, json, os, sys

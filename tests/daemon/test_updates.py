@@ -3,8 +3,6 @@
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from tests.support.dht_client import EngineNode, ask_engine
 from tests.support.engine_client import EngineSeed, format_peer
 from tests.support.fixed_tracker import naming
@@ -12,8 +10,6 @@ from tests.support.netns import LOOPBACK
 from tests.support.own_daemon import OwnDaemon
 from tests.support.payload import Payload, make_payload
 from tests.support.processes import free_port, wait_until
-
-pytestmark = pytest.mark.timeout(240)
 
 HERE = "127.0.0.1"
 PATIENCE_S = 60.0

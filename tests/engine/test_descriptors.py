@@ -62,8 +62,8 @@ def test_f9_a_download_from_a_hundred_peers_completes_with_few_descriptors(
             try:
                 silent.append(socket.create_connection(("127.0.0.1", port), 5))
             except OSError:
-                child_is_starting = not silent
-                assert child_is_starting or child.poll() is not None
+                if silent:
+                    break  # it is complete, and about to end
             else:
                 stack.callback(silent[-1].close)
         output, _ = child.communicate(timeout=50)

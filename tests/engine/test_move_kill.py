@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.engine.move_child import make
 from tests.support.disks import folder_on_other_disk
 from tests.support.swarm import content, files_below
@@ -46,7 +44,6 @@ def whole_files(metainfo: Metainfo, payload: bytes, save_path: Path) -> set[int]
     }
 
 
-@pytest.mark.timeout(240)
 def test_f4_a_move_to_another_disk_is_finished_whenever_it_is_killed(tmp_path: Path) -> None:
     metainfo, payload = make()
     write_files(metainfo, payload, tmp_path / "old")

@@ -29,7 +29,7 @@ from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 FILES = {
     f"{number % 3}/{number}": payload_of(90_000 + 7_001 * number, number) for number in range(12)

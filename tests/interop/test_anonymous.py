@@ -11,7 +11,7 @@ from tests.support.proxied_swarm import ProxiedSwarm, Sent
 from torrent_engine.base.ids import CLIENT_NAME, CLIENT_PREFIX
 from torrent_engine.protocol.dht.krpc import CLIENT
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.interop
 
 NAMES = (CLIENT_NAME.encode(), CLIENT_PREFIX, b"1:v4:" + CLIENT)
 SLOW_BYTES_PER_S = 500_000  # three seconds: long enough to ask everybody

@@ -17,7 +17,7 @@ from torrent_engine.base.ids import PeerId
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.protocol.wire.messages import PROTOCOL_STRING, encode_handshake
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.interop
 
 TUNNEL, TUNNEL_HERE, TUNNEL_THERE = "tunnel", "10.88.0.1", "10.88.0.2"
 OTHER_ADDRESS = 5

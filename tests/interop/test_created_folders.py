@@ -17,7 +17,7 @@ from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.create.create import CreateOptions, create_torrent
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.interop
 
 PIECE_BYTES = 32 * 1024
 

@@ -19,7 +19,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 PATIENCE_S = 240.0
 ALL_KINDS = {*NAMES, *SHAPES}

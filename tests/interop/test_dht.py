@@ -20,7 +20,7 @@ from tests.support.libtorrent_node import LibtorrentNode, public_key
 from tests.support.netns import Host
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 HASH = "5a" * 20
 Hosts = tuple[Host, Host]

@@ -13,7 +13,7 @@ from tests.support.netns import Host
 from tests.support.payload import Payload, make_payload
 from tests.support.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 PATIENCE_S = 60.0
 

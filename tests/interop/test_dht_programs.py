@@ -18,7 +18,7 @@ from tests.support.payload import Payload, make_payload
 from tests.support.processes import free_port, require_program
 from tests.support.transmission_client import TransmissionClient
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.interop
 
 ANNOUNCE_PATIENCE_S = 180.0  # Transmission: 12 s until it has nine nodes, then three rounds
 Hosts = tuple[Host, Host]

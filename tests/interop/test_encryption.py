@@ -23,7 +23,7 @@ from torrent_engine.base.config import (
     TransportProtocol,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 FORCED, ENABLED, DISABLED = 0, 1, 2  # libtorrent's enc_policy
 LEVELS = {"plaintext": 1, "rc4": 2, "both": 3}  # libtorrent's enc_level

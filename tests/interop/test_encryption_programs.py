@@ -14,7 +14,7 @@ from tests.support.payload import Payload, make_payload
 from tests.support.processes import free_port, wait_until
 from tests.support.transmission_client import TransmissionClient
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 WAIT_S = 90.0  # Transmission thinks of whom to unchoke each ten seconds only
 TRANSMISSION_REQUIRES = {"encryption": 2}

@@ -18,7 +18,7 @@ from tests.support.netns import Host
 from tests.support.payload import make_payload
 from tests.support.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.interop
 
 PATIENCE_S = 80.0  # a dial that nobody answers takes ten seconds
 SLOW_BYTES_PER_S = 20_000  # what the relay takes: it has hardly anything to give

@@ -14,7 +14,7 @@ from tests.support.processes import require_program
 from tests.support.torrents import payload_of
 from torrent_engine.disk.create.create import CreateOptions, create_torrent
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 PIECE_BYTES: Final = 16_384
 TREE: Final = b"file tree"

@@ -10,7 +10,7 @@ from tests.support.magnets import link_of
 from tests.support.payload import Payload
 from tests.support.processes import free_port
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.support.magnets import add_link, link_of
 from tests.support.payload import Payload
 from tests.support.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 
 @pytest.fixture

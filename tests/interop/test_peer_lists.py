@@ -19,7 +19,7 @@ from tests.support.rtorrent_client import RTorrentClient
 from tests.support.transmission_client import TransmissionClient
 from torrent_engine.base.ids import CLIENT_NAME, CLIENT_PREFIX
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.interop
 
 WAIT_S = 60.0
 SHORT_NAME = CLIENT_PREFIX.decode()[:7]

@@ -12,7 +12,7 @@ from tests.support.netns import Host
 from tests.support.payload import make_payload
 from tests.support.processes import free_port, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 PATIENCE_S = 80.0  # one message a minute is all that may be sent
 SLOW_BYTES_PER_S = 20_000  # messages are read at this rate, too; the payload takes minutes

@@ -11,7 +11,7 @@ from tests.support.netns import LOOPBACK
 from tests.support.processes import free_port
 from tests.support.swarm import resources
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 MIB = 1 << 20
 PAYLOADS = {

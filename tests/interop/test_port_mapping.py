@@ -16,7 +16,7 @@ from tests.support.miniupnpd import OUTSIDE, HomeNetwork, MiniUpnpd, home_networ
 from tests.support.payload import make_payload
 from tests.support.processes import Program, missing, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 PORT = 6881
 PROTOCOLS = pytest.mark.parametrize("protocol", ["PCP", "NAT-PMP", "UPnP"])

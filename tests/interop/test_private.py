@@ -19,7 +19,7 @@ from tests.support.payload import Payload, make_payload
 from tests.support.processes import Program, free_port, wait_until
 from torrent_engine.protocol.wire.messages import DHT_BIT, PROTOCOL_STRING
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 SLOW_BYTES_PER_S = 400_000  # five seconds: long enough to ask everybody
 

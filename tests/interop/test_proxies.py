@@ -20,7 +20,7 @@ from tests.support.proxied_swarm import (
 )
 from tests.support.socks_proxy import PASSWORD, USERNAME, Dante, Tinyproxy
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.interop
 
 SLOW_BYTES_PER_S = 500_000  # three seconds: long enough to try everything
 

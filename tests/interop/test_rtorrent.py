@@ -12,7 +12,7 @@ from tests.support.processes import free_port, wait_until
 from tests.support.rtorrent_client import RTorrentClient
 from torrent_engine.base.config import PoolConfig
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 PATIENCE_S = 60.0
 SILENT_TRACKER = "http%3A%2F%2F127.0.0.1%3A9%2Fannounce"

@@ -11,7 +11,7 @@ from tests.support.netns import Host
 from tests.support.payload import make_payload
 from tests.support.processes import free_port
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 LEECHES = 3
 TOTAL_BYTES = 6_000_000

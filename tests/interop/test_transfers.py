@@ -4,7 +4,7 @@ import pytest
 
 from tests.interop.scenarios import KINDS, SWARMS, Running
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 RESULT_TIMEOUT_S = 100.0
 

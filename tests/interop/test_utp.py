@@ -22,7 +22,7 @@ from torrent_engine.base.config import (
     UtpConfig,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 ENABLED, DISABLED = 1, 2  # libtorrent's enc_policy
 UTP_ONLY = {

@@ -15,7 +15,7 @@ from tests.support.processes import free_port, require_program
 from tests.support.transmission_client import TransmissionClient
 from torrent_engine.protocol.utp.packet import DATA, MASK_16, STATE, decode_packet
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 PATIENCE_S = 80.0
 UTP_ON = {"utp-enabled": True}

@@ -25,7 +25,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 PATIENCE_S = 60.0
 FILES = {"a": 300_000, "d/b": 5, "d/e": 65_536, "f": 16_384, "g": 1_500_001, "h": 70_000}

@@ -20,7 +20,7 @@ from torrent_engine.disk.create.create import CreateOptions, TorrentFormat, crea
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 PATIENCE_S = 60.0
 PIECE = 65_536

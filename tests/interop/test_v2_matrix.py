@@ -20,7 +20,7 @@ from tests.interop.v2_matrix import (
     transfer,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 CASES = (
     *(Case(OURS, OURS, *each) for each in product(KINDS, STARTS, LINKS)),

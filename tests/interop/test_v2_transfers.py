@@ -26,7 +26,7 @@ from torrent_engine.engine.swarm.peer_pool import PeerPool
 from torrent_engine.policy.peers.candidates import Source
 from torrent_engine.protocol.wire.connection_state import ConnectionState
 
-pytestmark = [pytest.mark.interop, pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
 PATIENCE_S = 60.0
 FILES = {

@@ -93,10 +93,11 @@ class FullDiskRun:
             async with resources(self._disk, disk=disk, pex=NO_PEX) as shared:
                 session = await self._leech(shared, metainfo, address)
                 async with session:
-                    await self._fill(session)
+                    have = await self._fill(session)
                     if is_restarted:
                         await session.stop()
                         await session.start()
+                    await until(lambda: session.stats().pieces_have >= have, timeout_s=30)
                     await self._serve(folder / "third", session, shared, metainfo)
                     await self._free(session, metainfo)
                     assert content(metainfo, self._disk / "out") == payload
@@ -113,17 +114,19 @@ class FullDiskRun:
         config = SessionConfig(peers=(address,))
         return await Session.create(metainfo, shared, save_path=self._disk / "out", config=config)
 
-    async def _fill(self, session: Session) -> None:
+    async def _fill(self, session: Session) -> int:
+        """Let it come to a full disk; return how many pieces are there."""
         await until(lambda: session.state is State.ERROR, timeout_s=30)
         (self._disk / "state/reserve").unlink(missing_ok=True)
         fill_disk(self._disk / "rest")
-        self.report.pieces_before += session.stats().pieces_have
+        have = session.stats().pieces_have
+        self.report.pieces_before += have
+        return have
 
     async def _serve(
         self, folder: Path, session: Session, shared: SharedResources, metainfo: Metainfo
     ) -> None:
         """Let a new peer get all that is there while neither data nor state can be written."""
-        await until(lambda: session.stats().pieces_have, timeout_s=30)
         have = session.stats().pieces_have
         async with resources(folder, pex=NO_PEX) as others:
             third = await self._third(others, metainfo, folder, address_of(shared))

@@ -22,8 +22,6 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.service.torrents import TorrentRow
 
-pytestmark = pytest.mark.timeout(240)
-
 
 def managed(state: Path, *arguments: object) -> tuple[int, str, str]:
     """Run one command on a state folder; return its code, stdout and stderr."""

@@ -19,7 +19,6 @@ from tests.cli.tasks.test_transfers import CONTENT, collected, downloaded, make_
 from tests.cli.test_processes import COMMAND, environment, running
 
 DEADLINE_S = 30.0
-pytestmark = pytest.mark.timeout(120)
 
 
 class Run:

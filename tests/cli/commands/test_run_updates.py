@@ -16,8 +16,6 @@ from tests.support.processes import free_port, wait_until
 from torrent_engine.cli.main import cli
 from torrent_engine.cli.output.exit_codes import ExitCode
 
-pytestmark = pytest.mark.timeout(180)
-
 HERE = "127.0.0.1"
 PATIENCE_S = 60.0
 QUIET = ("--no-lsd", "--no-port-mapping", "--listen", HERE)

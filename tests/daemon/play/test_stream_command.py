@@ -19,7 +19,6 @@ from tests.support.own_daemon import OwnDaemon, command
 from tests.support.payload import Payload, make_payload
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.timeout(300)
 SLOW = 60_000
 """Bytes per second of a seed that needs minutes for a film."""
 PLAYER = """

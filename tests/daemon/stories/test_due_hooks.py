@@ -15,10 +15,7 @@ from tests.support.own_daemon import OwnDaemon
 from tests.support.payload import make_payload
 from tests.support.processes import wait_until
 
-pytestmark = [
-    pytest.mark.timeout(400),
-    pytest.mark.skipif(sys.platform == "win32", reason="no signals"),
-]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals")
 PROGRAM = """#!/bin/sh
 echo "$$ $TE_EVENT $TE_HASH" >> "{folder}/begun"
 while [ ! -e "{folder}/go" ]; do sleep 0.05; done

@@ -3,13 +3,9 @@
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.daemon.stories.scene import LIMIT_S
 from tests.support.own_daemon import OwnDaemon
 from tests.support.processes import wait_until
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_the_lists_are_switched_live_and_read_again_by_sighup(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.daemon.stories import scene
 from tests.daemon.stories.events import EventStream
 from tests.support import slow_http as http
@@ -17,7 +15,6 @@ from tests.support.own_daemon import OwnDaemon
 from tests.support.payload import Payload, make_payload
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.timeout(300)
 JOBS = "/api/v1/jobs"
 INITIALISATIONS = 100
 

@@ -4,14 +4,11 @@ import signal
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from tests.daemon.stories.scene import add, seeded, torrent, wait_for
 from tests.support import slow_http as http
 from tests.support.own_daemon import OwnDaemon
 from tests.support.payload import make_payload
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_stopped_torrent_is_played_and_stays_stopped(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from tests.daemon.stories.scene import (
     LIMIT_S,
@@ -22,7 +21,6 @@ from tests.support.own_daemon import OwnDaemon
 from tests.support.payload import make_payload
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.timeout(300)
 FILM_BYTES = 2_000_000
 
 

@@ -160,7 +160,6 @@ def input_output_error() -> OSError:
     return OSError(errno.EIO, "Input/output error")
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("method", METHODS)
 async def test_f1_a_fault_at_any_step_leaves_all_at_one_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stride: int
@@ -193,7 +192,6 @@ async def test_f1_a_fault_at_any_step_leaves_all_at_one_place(
     assert outcomes[-1] == "moved"
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("death", ["process", "disk"])
 async def test_f4_after_death_at_any_step_the_next_attempt_finishes(

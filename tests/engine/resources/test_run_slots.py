@@ -325,7 +325,6 @@ async def test_a_torrent_whose_folder_cannot_be_opened_for_want_of_descriptors_t
     assert next(failures, None) is None
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform != "linux", reason="what is counted is that of Linux")
 @pytest.mark.parametrize(("limit", "count"), [(48, 20), (64, 20), (256, 100)])
 async def test_f9_many_torrents_at_once_complete_with_few_descriptors(
@@ -358,7 +357,6 @@ async def test_f9_many_torrents_at_once_complete_with_few_descriptors(
             assert path.read_bytes() == bytes([number, n]) * 20_000
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform != "linux", reason="what is counted is that of Linux")
 async def test_f9_downloads_that_stay_as_seeds_let_the_others_begin(tmp_path: Path) -> None:
     names = [f"{number}.torrent" for number in range(8)]

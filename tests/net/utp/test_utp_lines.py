@@ -8,7 +8,7 @@ import pytest
 from tests.support.shaper import LinkShape, Pipe, shaped
 from tests.support.utp_nodes import PATIENCE_S, exchange, read_exactly, send_all, utp_node
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.anyio
 
 MBIT_20 = 2_500_000
 LINES = {

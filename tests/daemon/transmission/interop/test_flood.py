@@ -22,7 +22,7 @@ from tests.support.processes import (
 )
 from tests.support.torrents import make_torrent
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.interop
 PACKAGE = "flood@4.11.0"
 INSTALL_S = 300.0
 START_S = 90.0
