@@ -26,7 +26,7 @@ SWARMS = [("opentracker", "http"), ("opentracker", "udp"), ("our-tracker", "udp"
 Missing = list[str]
 """Names of payloads that are not there, or not right."""
 Running = Mapping[tuple[str, ...], Future[Missing]]
-LEECH_TIMEOUT_S = 28.0
+LEECH_TIMEOUT_S = 100.0
 
 
 class Scenario:

@@ -20,7 +20,7 @@ from tests.support.transmission_client import TransmissionClient
 
 pytestmark = pytest.mark.interop
 
-ANNOUNCE_PATIENCE_S = 180.0  # Transmission: 12 s until it has nine nodes, then three rounds
+ANNOUNCE_PATIENCE_S = 360.0  # Transmission: 12 s until it has nine nodes, then three rounds
 Hosts = tuple[Host, Host]
 OtherClient = Aria2Client | TransmissionClient
 StartOther = Callable[[Host, Path, EngineNodes], AbstractContextManager[OtherClient]]
@@ -64,12 +64,11 @@ def leech_finds_us(start: StartOther, hosts: Hosts, folder: Path, nodes: EngineN
     """A seed of ours is announced; the other program finds it and downloads from it."""
     left, right = hosts
     payload = make_payload(folder, folder.name, {folder.name: 300_003})
-    with (
-        announced_seed(left, folder, payload, nodes.addresses[1]),
-        start(right, folder / "other", nodes) as leech,
-    ):
-        leech.add(payload, folder / "saved")
-        leech.wait_complete(payload, timeout_s=ANNOUNCE_PATIENCE_S)
+    with announced_seed(left, folder, payload, nodes.addresses[1]) as seed:
+        seed.wait_seeding()  # whoever comes before that is refused, and is long in coming again
+        with start(right, folder / "other", nodes) as leech:
+            leech.add(payload, folder / "saved")
+            leech.wait_complete(payload, timeout_s=ANNOUNCE_PATIENCE_S)
     assert payload.is_complete_in(folder / "saved")
 
 

@@ -6,7 +6,7 @@ from tests.interop.scenarios import KINDS, SWARMS, Running
 
 pytestmark = pytest.mark.interop
 
-RESULT_TIMEOUT_S = 100.0
+RESULT_TIMEOUT_S = 300.0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,6 +21,7 @@ from random import Random
 import anyio
 
 from tests.support.crash_seed import Record, SeedProcess
+from tests.support.processes import failures_in
 from tests.support.torrents import make_torrent, payload_of
 from tests.support.warm_processes import Running, Start, start_cold
 from torrent_engine.codec.metainfo import Metainfo
@@ -32,7 +33,6 @@ PART_BYTES = 64 * MIB
 POLL_S = 0.002
 PATIENCE_S = 600.0
 """No download takes so long; there may be little of a processor for it."""
-SLOW_MACHINE = "the event loop stood still"
 MAX_ERROR_BYTES = 3_000
 HOSTS = ("127.0.0.1", "127.0.0.2") if sys.platform == "linux" else ("127.0.0.1",)
 
@@ -371,12 +371,6 @@ class CrashRun:
         before = self.report.blocks_sent
         self._cycle(folder, seed, NEVER)
         self.report.blocks_after_completion += self.report.blocks_sent - before
-
-
-def failures_in(text: bytes) -> str:
-    """Return what a process wrote to its standard error, without what only a busy machine is."""
-    lines = text.decode(errors="replace").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith(SLOW_MACHINE))
 
 
 def wrong_bytes(metainfo: Metainfo, folder: Path) -> int:

@@ -17,8 +17,9 @@ from random import Random
 from threading import Event, Lock, Thread
 from typing import Any
 
-from tests.support.crash import Report, failures_in
+from tests.support.crash import Report
 from tests.support.crash_seed import Seed, Throttle
+from tests.support.processes import failures_in
 from tests.support.torrents import make_torrent, payload_of
 from tests.support.warm_processes import Running, Start, start_cold
 from torrent_engine.codec.metainfo import Metainfo

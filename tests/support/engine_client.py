@@ -130,6 +130,14 @@ class EngineSeed(EngineProcess):
             variables=variables,
         )
 
+    def wait_seeding(self) -> None:
+        """Wait until a torrent is checked and on offer."""
+        wait_until(
+            lambda: any(event["state"] == "seeding" for event in self.events("stats.update")),
+            timeout_s=60,
+            what="it seeds",
+        )
+
     def uploaded_bytes(self) -> int:
         """Return the payload sent so far, over all torrents, to the second."""
         newest = {event["info_hash"]: event for event in self.events("stats.update")}

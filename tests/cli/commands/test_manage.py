@@ -14,6 +14,7 @@ from tests.cli import torrents
 from tests.cli.commands.test_run import keeping, until
 from tests.cli.test_processes import COMMAND, environment
 from tests.support.own_daemon import OwnDaemon
+from tests.support.processes import failures_in
 from torrent_engine.cli.main import cli
 from torrent_engine.cli.output.exit_codes import CliError, ExitCode
 from torrent_engine.cli.output.torrent_table import find_torrent, id_chars
@@ -26,10 +27,8 @@ from torrent_engine.service.torrents import TorrentRow
 def managed(state: Path, *arguments: object) -> tuple[int, str, str]:
     """Run one command on a state folder; return its code, stdout and stderr."""
     command = [*COMMAND, *map(str, arguments), "--state-dir", str(state)]
-    done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
-    return done.returncode, done.stdout, done.stderr
+    done = subprocess.run(command, env=environment(), capture_output=True, check=False, timeout=120)
+    return done.returncode, done.stdout.decode(), failures_in(done.stderr)
 
 
 def managed_here(state: Path, *arguments: object) -> tuple[int, str, str]:
@@ -158,7 +157,7 @@ def answered(state: Path, *arguments: object) -> str:
     return out
 
 
-def unread(state: Path, *arguments: object) -> tuple[int, bytes]:
+def unread(state: Path, *arguments: object) -> tuple[int, str]:
     """Run one command whose output nobody reads; return its code and stderr."""
     command = [*COMMAND, *map(str, arguments), "--state-dir", str(state)]
     with subprocess.Popen(
@@ -167,7 +166,7 @@ def unread(state: Path, *arguments: object) -> tuple[int, bytes]:
         assert process.stdout is not None
         process.stdout.close()
         _, err = process.communicate(timeout=60)
-    return process.returncode, err
+    return process.returncode, failures_in(err)
 
 
 def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> None:
@@ -178,7 +177,7 @@ def check_new_torrents(state: Path, folder: Path, port: int, source: Path) -> No
     assert answered(state, "add", link) == "one.bin: added\n"
     assert answered(state, "add", two, "--paused", "--top") == "two.bin: added\n"
     assert answered(state, "add", two) == "two.bin: is there already\n"
-    assert unread(state, "add", two) == (ExitCode.OUTPUT_CLOSED, b"")
+    assert unread(state, "add", two) == (ExitCode.OUTPUT_CLOSED, "")
     until(lambda: states(state)["one.bin"][0] == "seeding")
     assert list(states(state)) == ["two.bin", "one.bin"]
     assert answered(state, "list").splitlines()[1].startswith("1  ")

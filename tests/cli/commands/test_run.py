@@ -17,6 +17,7 @@ import pytest
 from tests.cli import torrents
 from tests.cli.tasks.test_transfers import CONTENT, collected, downloaded, make_source, options
 from tests.cli.test_processes import COMMAND, environment, running
+from tests.support.processes import failures_in
 
 DEADLINE_S = 30.0
 
@@ -60,7 +61,7 @@ class Run:
         code = self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
         assert self.process.stderr is not None
-        return code, self.process.stderr.read().decode()
+        return code, failures_in(self.process.stderr.read())
 
 
 @contextmanager

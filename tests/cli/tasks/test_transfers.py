@@ -25,15 +25,15 @@ import pytest
 
 from tests.cli import torrents
 from tests.cli.test_processes import COMMAND, environment, running
-from tests.support.processes import wait_until
+from tests.support.processes import failures_in, wait_until
 from torrent_engine.cli.demo.files import planned_files
 
 CONTENT = {"a.bin": bytes(range(256)) * 4096, "b.txt": b"hello" * 5_000, "sub/empty": b""}
 
 
 def collected(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=50)
-    return process.returncode, out.decode(), err.decode()
+    out, err = process.communicate(timeout=150)
+    return process.returncode, out.decode(), failures_in(err)
 
 
 def wait_for(process: "subprocess.Popen[bytes]", type_: str) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def test_a_reader_of_events_that_goes_away_ends_the_run(torrent: Path, tmp_path:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
-        assert process.stderr.read() == b""
+        assert failures_in(process.stderr.read()) == ""
         assert process.wait(60) == 141
 
 
