@@ -62,8 +62,10 @@ def test_f9_a_download_from_a_hundred_peers_completes_with_few_descriptors(
             try:
                 silent.append(socket.create_connection(("127.0.0.1", port), 5))
             except OSError:
-                if silent:
-                    break  # it is complete, and about to end
+                if silent:  # it is complete, and listens no more
+                    with pytest.raises(OSError, match="refused"):
+                        socket.create_connection(("127.0.0.1", port), 5)
+                    break
             else:
                 stack.callback(silent[-1].close)
         output, _ = child.communicate(timeout=50)

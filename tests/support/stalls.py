@@ -59,7 +59,7 @@ def stand_still() -> None:
 
 
 def pytest_configure() -> None:
-    """Begin."""
+    """Begin; not on Windows, which has no ``usleep``."""
     anyio.to_thread.run_sync = run_late  # type: ignore[assignment]
     over_early = property(lambda turn: is_over.fget(turn) or random.random() < OVER_SHARE)
     LoopTurn.is_over = over_early  # type: ignore[assignment, method-assign]
