@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 # Programs that a test starts turn warnings into errors, as the tests do, but leave out the checks
 # of the development mode: asyncio's write a line to standard error when the machine is busy.
 os.environ.pop("PYTHONDEVMODE", None)
+
+# A shell that has started the tests in the background may have had them ignore Ctrl-C: the programs
+# that they start and interrupt would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 CORE = {"base", "codec", "policy", "protocol"}

@@ -42,8 +42,10 @@ pytestmark = pytest.mark.anyio
 LOOPBACK = "127.0.0.1"
 INFO_HASH = InfoHash(b"\x5a" * 20)
 QUICK = DhtConfig(
-    bootstrap=(), bootstrap_retry_first_s=0.05, query_timeout_s=0.3, check_interval_s=0.02
+    bootstrap=(), bootstrap_retry_first_s=0.05, query_timeout_s=20.0, check_interval_s=0.02
 )
+HASTY = replace(QUICK, query_timeout_s=0.3)
+"""For nodes that ask one which does not answer; others share a busy machine."""
 
 
 @asynccontextmanager
@@ -144,7 +146,7 @@ async def test_a_router_whose_name_is_not_found_is_tried_again() -> None:
 async def test_a_router_that_does_not_answer_is_asked_again_until_it_does() -> None:
     async with open_datagrams((LOOPBACK,), 0) as reserved:
         port = reserved.port
-        async with node((LOOPBACK, port)) as service:
+        async with node((LOOPBACK, port), config=HASTY) as service:
             await until(lambda: service.stats()[False].traffic.timeouts >= 1)
             assert service.node_count == 0
             async with open_dht(QUICK, reserved, routers=()):
@@ -183,10 +185,10 @@ async def test_public_routers_are_left_alone_while_saved_nodes_answer() -> None:
         known = NodeInfo(driver_of(old).node.node_id, PeerAddress(LOOPBACK, old.port))
         saved = {False: SavedTable(NodeId(b"s" * 20), (known,))}
         host = DhtHost(resolver=resolver, saved=saved)
-        config = replace(QUICK, bootstrap_retry_first_s=0.3)
+        config = replace(QUICK, bootstrap_retry_first_s=1.0)
         async with node(*PUBLIC, config=config, host=host) as service:
             await until(lambda: service.node_count == 1)
-            await anyio.sleep(0.5)  # longer than the saved nodes have
+            await anyio.sleep(1.2)  # longer than the saved nodes have
             assert asked == []
         async with node(*PUBLIC, config=config, host=replace(host, saved={})):
             await until(lambda: asked)
@@ -293,16 +295,16 @@ async def test_bep5_ping_tells_who_is_there_or_that_nobody_is() -> None:
     async with node() as other, node() as service:
         answer = await ping(service, PeerAddress(LOOPBACK, other.port))
         assert answer.node_id == driver_of(other).node.node_id
-        async with open_datagrams((LOOPBACK,), 0) as silent:
-            before = time.monotonic()
-            lost = await ping(service, PeerAddress(LOOPBACK, silent.port))
+    async with open_datagrams((LOOPBACK,), 0) as silent, node(config=HASTY) as service:
+        before = time.monotonic()
+        lost = await ping(service, PeerAddress(LOOPBACK, silent.port))
         assert (lost.node_id, lost.round_trip_s) == (None, None)
-        assert time.monotonic() - before < 5  # the timer of the node was kept
+        assert time.monotonic() - before < 30  # the timer of the node was kept
 
 
 async def test_who_gives_a_lookup_up_hears_no_more_of_it() -> None:
     heard: list[DhtEvent] = []
-    async with open_datagrams((LOOPBACK,), 0) as silent, node() as service:
+    async with open_datagrams((LOOPBACK,), 0) as silent, node(config=HASTY) as service:
         address = PeerAddress(LOOPBACK, silent.port)
         with anyio.move_on_after(0.05) as scope:
             await service.look_up(lambda node, now: node.ping(address, now=now), heard.append)
@@ -318,7 +320,8 @@ async def test_bep43_a_read_only_node_asks_and_is_never_told_to_others() -> None
         async with node((LOOPBACK, nodes[0].port), config=reader) as service:
             await service.wait_ready()
             assert (await found_by(service, port=7009))[1] == 3
-            lost = await ping(nodes[1], PeerAddress(LOOPBACK, service.port))
+            async with node(config=replace(HASTY, read_only=True)) as asker:
+                lost = await ping(asker, PeerAddress(LOOPBACK, service.port))
             assert lost.node_id is None
         assert all(each.node_count == 2 for each in nodes)
 
