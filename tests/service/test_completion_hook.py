@@ -250,6 +250,8 @@ async def test_the_end_of_the_process_ends_the_program(tmp_path: Path, way: str)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(bench.bus.run)
                 await bench.until(lambda: is_held() and bench.hook._programs._running)
+                if way != "kill":
+                    await bench.until(lambda: bench.hook._slots.statistics().tasks_waiting)  # type: ignore[union-attr]
                 tasks.cancel_scope.cancel()
             if way == "cancel":
                 scope.cancel()
@@ -282,13 +284,16 @@ async def test_a_place_that_the_stop_itself_frees_begins_no_program(
     assert [message for _, message in bench.said] == [f"{bench.program}: not run: stopping"]
 
 
-async def test_what_is_about_to_start_at_the_end_is_not_begun(tmp_path: Path) -> None:
+async def test_what_is_about_to_start_at_the_end_is_not_begun(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bench = Bench(tmp_path, script(tmp_path, 'touch "$0.out"'))
     with anyio.fail_after(LIMIT_S):
         async with bench.hook.open():
             bench.hook._start(bench.session(), tmp_path, tmp_path)
             bench.hook.end()  # its task has not run yet
     assert bench.said == []
+    assert "not run: stopping" in caplog.text
     assert not (tmp_path / "hook.out").exists()
 
 

@@ -171,7 +171,7 @@ class CompletionHook:
 
     def _start(self, session: "Session", save_path: Path, state_dir: Path) -> None:
         if self._tasks is None or self._is_ending:
-            logger.warning("%s: %s not run: stopping", session.name, self._config.program)
+            self._warn_not_run(session, "stopping")
             return
         self._tasks.start_soon(self._run, session, save_path, state_dir)
 
@@ -184,12 +184,17 @@ class CompletionHook:
             except (MemoryError, RuntimeError) as error:
                 if not (reason := scarcity_of(error)):
                     raise
-                name = session.name
-                logger.warning("%s: %s not run: %s", name, self._config.program, reason)
+                self._warn_not_run(session, reason)
                 return
+            except anyio.get_cancelled_exc_class():
+                self._warn_not_run(session, "stopping")
+                raise
             if download is None or self._slots is None:
                 return  # it was removed meanwhile
             await self._run_for(download, self._slots)
+
+    def _warn_not_run(self, session: "Session", reason: str) -> None:
+        logger.warning("%s: %s not run: %s", session.name, self._config.program, reason)
 
     async def _run_for(self, download: FinishedDownload, slots: anyio.Semaphore) -> None:
         failure = "not run: stopping"
