@@ -26,7 +26,7 @@ from torrent_engine.protocol.web_seed import Span
 
 pytestmark = pytest.mark.anyio
 
-CONFIG = WebSeedConfig(read_timeout_s=5.0)
+CONFIG = WebSeedConfig(read_timeout_s=60.0)
 HASTY = WebSeedConfig(read_timeout_s=0.2)
 BODY = bytes(range(50))
 SPAN = Span(100, 50, 1000)
@@ -277,7 +277,7 @@ async def test_a14_interim_answers_without_end_are_cut_off():
             await stream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
             await anyio.sleep(0.01)
 
-    assert "more than 8 interim responses" in await failure(endless, config=HASTY)
+    assert "more than 8 interim responses" in await failure(endless)
 
 
 MIB = 1 << 20
@@ -315,8 +315,8 @@ async def test_a14_a_chunk_or_a_trailer_that_drips_ends_in_time(rest):
             await stream.send(b"a")
             await anyio.sleep(0.02)
 
-    config = replace(CONFIG, slow_after_s=0.2, read_timeout_s=0.5)
-    assert "no complete chunk in 1 s" in await failure(drip, config=config)
+    config = replace(CONFIG, slow_after_s=0.5, read_timeout_s=1.5)
+    assert "no complete chunk in 2 s" in await failure(drip, config=config)
 
 
 async def test_a14_a_body_without_end_is_cut_off():
