@@ -71,7 +71,7 @@ def test_stop_with_an_endless_answer_a_deaf_client_and_half_a_request(
             begun_s = time.monotonic()
             daemon.signal(number)
             assert daemon.wait() == 0
-    assert time.monotonic() - begun_s < 2.5 + 3.0  # the engine is closed in that time too
+    assert time.monotonic() - begun_s < 30  # the engine is closed in that time too
 
 
 class Clients:

@@ -391,7 +391,7 @@ async def test_a_file_replaced_while_the_torrent_runs_is_not_the_torrents_later(
         else:
             await session.stop()
             await session.start()
-        with pytest.raises(SessionError) as caught, anyio.fail_after(10):
+        with pytest.raises(SessionError) as caught, anyio.fail_after(60):
             await session.wait_stopped()
         assert isinstance(caught.value.__cause__, ForeignFileError)
         assert path.read_bytes() == MINE

@@ -122,7 +122,7 @@ class Aria2Client(Program):
         return answer["result"]
 
     def _post(self, body: bytes) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=60)
         try:
             connection.request("POST", "/jsonrpc", body, {"Content-Type": "application/json"})
             return json.loads(connection.getresponse().read())

@@ -24,7 +24,7 @@ class Daemon:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.stream = context.wrap_socket(plain).makefile("rwb")
         self.calls = 0
 

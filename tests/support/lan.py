@@ -40,7 +40,7 @@ def _prefix6(number: int) -> str:
 def _add(name: str, stack: ExitStack) -> None:
     subprocess.run([ip_program(), "netns", "add", name], check=True, capture_output=True)
     remove = [ip_program(), "netns", "del", name]
-    stack.callback(subprocess.run, remove, check=False, timeout=10)
+    stack.callback(subprocess.run, remove, check=False, timeout=60)
 
 
 def _join(name: str, switch: str, number: int) -> None:

@@ -90,7 +90,7 @@ def home_network() -> Iterator[HomeNetwork]:
             _join(router, client, world)
             yield HomeNetwork(router, client, world)
         finally:
-            subprocess.run([netns.ip_program(), "netns", "del", world], check=False, timeout=10)
+            subprocess.run([netns.ip_program(), "netns", "del", world], check=False, timeout=60)
 
 
 def _join(router: Host, client: Host, world: str) -> None:
@@ -104,7 +104,7 @@ def _join(router: Host, client: Host, world: str) -> None:
     ip("-n", client.namespace, "route", "add", "default", "via", router.address())
     ip("-n", client.namespace, "-6", "route", "add", "default", "via", router.address6())
     command = router.command(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
-    subprocess.run(command, check=True, capture_output=True, timeout=10)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 class MiniUpnpd(Program):

@@ -158,17 +158,17 @@ def _make_home(base: str, side: str, number: int) -> None:
 
 def _namespace(name: str) -> None:
     subprocess.run(
-        [ip_program(), "netns", "add", name], check=True, capture_output=True, timeout=10
+        [ip_program(), "netns", "add", name], check=True, capture_output=True, timeout=60
     )
     ip_batch(name, "link set lo up")
 
 
 def _inside(name: str, *argv: str, text: str = "") -> None:
     command = [ip_program(), "netns", "exec", name, *argv]
-    subprocess.run(command, check=True, capture_output=True, timeout=10, input=text.encode())
+    subprocess.run(command, check=True, capture_output=True, timeout=60, input=text.encode())
 
 
 def _remove(base: str) -> None:
     for end in ("m", "ra", "rb", "a", "b"):
         command = [ip_program(), "netns", "del", f"{base}-{end}"]
-        subprocess.run(command, check=False, capture_output=True, timeout=10)
+        subprocess.run(command, check=False, capture_output=True, timeout=60)

@@ -62,7 +62,7 @@ def ip_program() -> str:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run([ip_program(), *arguments], check=True, capture_output=True, timeout=10)
+    subprocess.run([ip_program(), *arguments], check=True, capture_output=True, timeout=60)
 
 
 def ip_batch(namespace: str, *lines: str) -> None:
@@ -120,4 +120,4 @@ def namespaces() -> Iterator[tuple[Host, Host]]:
             yield first, second
     finally:
         for name in made:
-            subprocess.run([ip_program(), "netns", "del", name], check=False, timeout=10)
+            subprocess.run([ip_program(), "netns", "del", name], check=False, timeout=60)

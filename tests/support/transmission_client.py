@@ -142,7 +142,7 @@ class TransmissionClient(Program):
 
     def _post(self, body: bytes) -> Any:
         for _ in range(2):
-            connection = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=60)
             try:
                 headers = {"X-Transmission-Session-Id": self._session_id}
                 connection.request("POST", "/transmission/rpc", body, headers)

@@ -174,7 +174,7 @@ async def test_the_jobs_of_a_hop_are_announced_before_they_are_written(tmp_path:
 
 async def test_two_threads_write_at_once_and_all_is_reported(tmp_path: Path) -> None:
     metainfo, payload = make_torrent(payload_of(COUNT * PIECE))
-    log, began, together = Log(), threading.Semaphore(0), threading.Barrier(2, timeout=10)
+    log, began, together = Log(), threading.Semaphore(0), threading.Barrier(2, timeout=60)
     hops = iter(range(COUNT))
 
     def before(_: list[tuple[int, int]]) -> None:

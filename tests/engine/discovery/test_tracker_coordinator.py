@@ -358,7 +358,7 @@ async def test_d3_stop_ends_in_its_grace_even_if_no_tracker_answers():
     async with world.running():
         pass
     world.client.gate = anyio.Event()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await world.coordinator.stop()
     assert {event for _, _, event in world.asked()} == {E.STARTED, E.STOPPED}
 

@@ -615,7 +615,7 @@ def test_a_bad_rate_of_a_group_changes_nothing() -> None:
 
 
 async def test_torrents_of_a_group_keep_to_its_limit(tmp_path: Path) -> None:
-    torrents = [make_torrent(payload_of(400 * KIB, n), name=f"t{n}") for n in range(2)]
+    torrents = [make_torrent(payload_of(4 * MIB, n), name=f"t{n}") for n in range(2)]
     async with AsyncExitStack() as stack:
         sessions = []
         manager = await stack.enter_async_context(managed(tmp_path))
@@ -631,7 +631,7 @@ async def test_torrents_of_a_group_keep_to_its_limit(tmp_path: Path) -> None:
         for session in sessions:
             session.set_bandwidth(honors_session_limits=False)
             await reach(session, State.SEEDING)
-        assert time.monotonic() - began < 7.0  # eight seconds at the limit
+        assert time.monotonic() - began < 60.0  # more than eighty seconds at the limit
         sessions[0].set_bandwidth(group="other", honors_session_limits=True)
         names = [each.name for each in manager.bandwidth_groups()]
         assert sorted(names) == ["other", "slow"]

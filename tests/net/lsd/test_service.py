@@ -42,7 +42,7 @@ Heard = list[tuple[tuple[InfoHash, ...], PeerAddress]]
 def ip(host: Host, *arguments: str) -> None:
     assert host.namespace
     command = ["ip", "-n", host.namespace, *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=10)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
