@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MAX_LINES = 60
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 SMALL = {
     "magnet_progress.py",
     "chosen_files.py",

@@ -22,7 +22,7 @@ pytestmark = [
 
 PIECE = 64 * 1024
 PAYLOAD = payload_of(24 * 1024 * 1024 + 5)
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 SCRIPT = """
 import sys, anyio
 from torrent_engine.config import DiskConfig, SharedConfig

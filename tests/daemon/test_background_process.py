@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli import torrents
 
-LIMIT_S = 120.0
+LIMIT_S = 240.0
 EVENTS = ("daemon_started", "torrent_added", "daemon_stopping")
 
 

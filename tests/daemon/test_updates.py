@@ -12,7 +12,7 @@ from tests.support.payload import Payload, make_payload
 from tests.support.processes import free_port, wait_until
 
 HERE = "127.0.0.1"
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 QUIET = ("--no-lsd", "--no-port-mapping", "--no-dht", "--listen", HERE)
 
 

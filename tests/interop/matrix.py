@@ -38,8 +38,8 @@ from tests.support.webtorrent_client import WebTorrentClient
 
 OURS, THEIRS, TRACKERS = 7001, 7002, 6969
 KIB, MIB = 1 << 10, 1 << 20
-PATIENCE_S = 90.0
-PEX_PATIENCE_S = 150.0  # some name nobody in their first minute
+PATIENCE_S = 180.0
+PEX_PATIENCE_S = 240.0  # some name nobody in their first minute
 SLOW_BYTES_PER_S = 100_000
 ENCRYPTION = {"tcp": "disabled", "utp": "disabled", "mse": "required"}
 PROGRAMS = (

@@ -12,7 +12,7 @@ from tests.support.transmission_client import TransmissionClient
 
 CLIENTS = {each.label: each for each in (LibtorrentClient, TransmissionClient, Aria2Client)}
 METADATA_PIECE_BYTES = 16 * 1024
-WAIT_S = 60.0  # Transmission thinks of whom to unchoke each ten seconds only
+WAIT_S = 180.0  # Transmission thinks of whom to unchoke each ten seconds only
 Hosts = tuple[Host, Host]
 
 

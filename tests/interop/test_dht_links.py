@@ -15,7 +15,7 @@ from tests.support.processes import free_port, wait_until
 
 pytestmark = pytest.mark.interop
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture

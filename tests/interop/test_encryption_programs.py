@@ -16,7 +16,7 @@ from tests.support.transmission_client import TransmissionClient
 
 pytestmark = pytest.mark.interop
 
-WAIT_S = 90.0  # Transmission thinks of whom to unchoke each ten seconds only
+WAIT_S = 180.0  # Transmission thinks of whom to unchoke each ten seconds only
 TRANSMISSION_REQUIRES = {"encryption": 2}
 ARIA2_REQUIRES = ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")
 KINDS = ["transmission", "aria2"]

@@ -13,7 +13,7 @@ from tests.support.netns import Host
 pytestmark = pytest.mark.interop
 
 PORT = 20_001
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 FAMILIES = pytest.mark.parametrize("is_ipv6", [False, True], ids=["ipv4", "ipv6"])
 Place = tuple[str, int]
 

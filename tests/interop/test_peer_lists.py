@@ -21,7 +21,7 @@ from torrent_engine.base.ids import CLIENT_NAME, CLIENT_PREFIX
 
 pytestmark = pytest.mark.interop
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 SHORT_NAME = CLIENT_PREFIX.decode()[:7]
 SLOWLY = ("--max-download-limit", "100K")
 LINKS: dict[str, tuple[tuple[str, ...], dict[str, bool]]] = {

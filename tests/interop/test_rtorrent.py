@@ -14,7 +14,7 @@ from torrent_engine.base.config import PoolConfig
 
 pytestmark = pytest.mark.interop
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 SILENT_TRACKER = "http%3A%2F%2F127.0.0.1%3A9%2Fannounce"
 
 

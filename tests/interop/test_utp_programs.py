@@ -17,7 +17,7 @@ from torrent_engine.protocol.utp.packet import DATA, MASK_16, STATE, decode_pack
 
 pytestmark = pytest.mark.interop
 
-PATIENCE_S = 80.0
+PATIENCE_S = 180.0
 UTP_ON = {"utp-enabled": True}
 LONG_BYTES = 900  # on average; what is taken without a trial are 548
 

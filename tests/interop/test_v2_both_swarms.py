@@ -27,7 +27,7 @@ from torrent_engine.protocol.wire.connection_state import ConnectionState
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 FILES = {"a": 300_000, "d/b": 5, "d/e": 65_536, "f": 16_384, "g": 1_500_001, "h": 70_000}
 SILENT_TRACKER = "http://127.0.0.1:9/announce"  # rtorrent takes no torrent without one
 

@@ -22,7 +22,7 @@ from torrent_engine.engine.states import State
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 PIECE = 65_536
 TWICE, LOCAL, REST = payload_of(300_000, 1), payload_of(400_000, 2), payload_of(100_000, 3)
 FILES = {"again/same": TWICE, "film": LOCAL, "one": TWICE, "rest": REST}

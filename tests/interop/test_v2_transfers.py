@@ -28,7 +28,7 @@ from torrent_engine.protocol.wire.connection_state import ConnectionState
 
 pytestmark = [pytest.mark.interop, pytest.mark.anyio]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 FILES = {
     "a": 300_000,
     "d/b": 5,

@@ -17,7 +17,7 @@ from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 PAYLOAD_BYTES = 3_000_003
 
 

@@ -50,7 +50,7 @@ QBITTORRENT: Final = "qbittorrent"
 KINDS: Final = ("v2", "hybrid-v2", "hybrid-v1")
 STARTS: Final = ("torrent", "magnet")
 LINKS: Final = ("tcp", "utp", "mse")
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 ABOVE_FALSE_ALARMS: Final = 1_048_576
 """Bytes of pieces for a hybrid by its v2 link, where qBittorrent is the leech.
 

@@ -37,7 +37,7 @@ pytestmark = [
 ]
 FILES = {"a": b"1" * 100, "sub/b": b"2" * 50, "c": b"3"}
 METAINFO, _ = make_torrent(FILES)
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 def script(folder: Path, text: str, name: str = "hook") -> Path:

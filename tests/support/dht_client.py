@@ -13,8 +13,8 @@ from tests.support.netns import ADDRESSES_PER_HOST, Host
 from tests.support.processes import Program, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
-QUESTION_TIMEOUT_S = 25.0
-PATIENCE_S = 50.0
+QUESTION_TIMEOUT_S = 60.0
+PATIENCE_S = 180.0
 
 
 class EngineNode(EngineProcess):

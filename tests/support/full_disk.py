@@ -26,7 +26,7 @@ PAYLOAD_BYTES = 4 * MIB
 PIECE_BYTES = 64 * 1024
 FREE_BYTES = 2 * MIB  # at the start of a cycle
 RETRY_S = 0.5
-GO_ON_LIMIT_S = 60.0
+GO_ON_LIMIT_S = 180.0
 NO_PEX = PexConfig(enabled=False)  # who comes shall know nobody else
 
 

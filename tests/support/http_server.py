@@ -15,7 +15,7 @@ from torrent_engine.daemon.http.limits import HttpLimits
 from torrent_engine.daemon.http.server import HttpListener, HttpServer, open_server
 from torrent_engine.daemon.http.sockets import ListenAddress, bind
 
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 
 
 @dataclass

@@ -29,7 +29,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 PIECE_BYTES: Final = 16 * 1024
-START_LIMIT_S: Final = 30.0
+START_LIMIT_S: Final = 180.0
 READY: Final = frozenset({State.DOWNLOADING, State.SEEDING, State.PAUSED, State.FETCHING_METADATA})
 PARTIAL: Final = frozenset({"v1 partial", "v2 partial", "hybrid partial"})
 

@@ -17,7 +17,7 @@ from torrent_engine.net.sockets.datagrams import DatagramHandler, open_datagrams
 from torrent_engine.net.utp.service import UtpService
 from torrent_engine.net.utp.transport import UtpTransport
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 DATA, FIN, STATE, RESET, SYN = range(5)
 HEADER = Struct(">BBHIIIHH")
 

@@ -17,7 +17,7 @@ from torrent_engine.cli.main import cli
 from torrent_engine.cli.output.exit_codes import ExitCode
 
 HERE = "127.0.0.1"
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 QUIET = ("--no-lsd", "--no-port-mapping", "--listen", HERE)
 
 

@@ -21,7 +21,7 @@ from tests.cli.test_processes import COMMAND, environment
 from tests.support.torrents import make_torrent, payload_of
 from torrent_engine.cli.output.terminal import ControlEcho
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 SHOW_CURSOR, HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
 LOCAL = ["--no-dht", "--no-lsd", "--no-port-mapping", "--listen", "127.0.0.1", "--port", "0"]
 REFUSING = "http://127.0.0.1:1/announce"

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 GET = b"GET /there HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 HALF_HELLO = b"\x16\x03\x01\x02\x00\x01"
 OTHER_ADDRESS = "127.0.0.2"
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from tests.support.own_daemon import OwnDaemon
 
-READ_LIMIT_S = 60.0
+READ_LIMIT_S = 180.0
 
 
 @dataclass(frozen=True)

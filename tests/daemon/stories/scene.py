@@ -12,7 +12,7 @@ from tests.support.own_daemon import OwnDaemon
 from tests.support.payload import Payload
 from tests.support.processes import free_port, wait_until
 
-LIMIT_S = 90.0
+LIMIT_S = 180.0
 SLOW = 150_000
 """Bytes per second of a seed that is far from done while something else happens."""
 

@@ -35,7 +35,7 @@ TRACKER = "http://127.0.0.1:9/announce"
 HASH = "0123456789abcdef0123456789abcdef01234567"
 MAGNET = f"magnet:?xt=urn:btih:{HASH}&dn=linked"
 DONE = {"stalledUP", "uploading", "queuedUP", "stoppedUP"}
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 
 NEWER = (
     "qBittorrent has it since a later version of its Web API than 2.11.4, which the daemon tells"
