@@ -10,7 +10,14 @@ from typing import Any
 import anyio
 
 from tests.support.torrents import write_files
-from torrent_engine.base.config import DhtConfig, DiskConfig, LsdConfig, SessionConfig, SharedConfig
+from torrent_engine.base.config import (
+    DhtConfig,
+    DiskConfig,
+    LsdConfig,
+    SessionConfig,
+    SharedConfig,
+    WireLimits,
+)
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.events import Event, TorrentChanged
 from torrent_engine.engine.resources.shared_resources import SharedResources
@@ -24,7 +31,8 @@ PATIENCE_S = 90.0
 def shared_config(folder: Path, **changes: Any) -> SharedConfig:
     """Return a configuration that listens on loopback and keeps its state below ``folder``.
 
-    Peers are found by nobody unless ``changes`` say so: no DHT, no LSD.
+    Peers are found by nobody unless ``changes`` say so: no DHT, no LSD. Handshakes have the time
+    of a busy machine: a dial that ends without one is encrypted the next time.
     """
     config = SharedConfig(
         listen_port=0,
@@ -33,6 +41,7 @@ def shared_config(folder: Path, **changes: Any) -> SharedConfig:
         disk=DiskConfig(state_reserve_bytes=64 * 1024),
         dht=DhtConfig(enabled=False),
         lsd=LsdConfig(enabled=False),
+        wire=WireLimits(handshake_timeout_s=60.0),
     )
     return replace(config, **changes)
 
