@@ -36,7 +36,7 @@ from torrent_engine.protocol.wire.exchange import PexFlag
 pytestmark = pytest.mark.anyio
 
 P, E, L = EncryptionPolicy, ConnectionEncryption, EncryptionLevel
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 METAINFO, PAYLOAD = make_torrent(payload_of(300_000), piece_bytes=16 * 1024)
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 PAYLOAD = payload_of(300_000)
 TORRENT, _ = make_torrent(PAYLOAD, tiers=[["http://127.0.0.1:9/announce"]])
 RESTS = DormancyConfig(after_s=0.3, max_announces_per_s=1_000.0)
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 
 
 def manager(folder: Path) -> TorrentManager:

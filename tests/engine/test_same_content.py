@@ -27,7 +27,7 @@ from torrent_engine.engine.states import State
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., tuple[dict[str, Any], dict[bytes, bytes]]]
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 PIECE = 32 * 1024
 ONE, TWO = payload_of(20 * PIECE - 100, 1), payload_of(7 * PIECE + 1, 2)
 TWICE = {"a": ONE, "b": TWO, "c": ONE}

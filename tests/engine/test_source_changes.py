@@ -23,7 +23,7 @@ from torrent_engine.net.tracker.embedded import EmbeddedTracker
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 LOCAL = WebSeedConfig(allow_local=True, backoff_first_s=0.05, backoff_max_s=0.1)
 PAYLOAD = payload_of(12 * MIB, 5)
 FILES = {"/pub/payload": PAYLOAD}

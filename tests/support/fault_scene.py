@@ -37,7 +37,7 @@ OTHERS = (
     payload_of(150_000, 9),
 )
 ATTEMPTS = 4
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 WANTED = 4
 STEPS = 3
 """Of a random story, between two restarts."""

@@ -24,7 +24,7 @@ from torrent_engine.engine.manager.torrent_manager import TorrentManager
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 AT_ONCE = 8
 """Operations under way at the same time."""
 

@@ -25,7 +25,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 90.0
+PATIENCE_S = 45.0  # less than the minute after which much is tried again by itself
 
 
 def shared_config(folder: Path, **changes: Any) -> SharedConfig:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 DATA = payload_of(3 * PIECE_BYTES - 5, 1)
 OTHER = payload_of(2 * PIECE_BYTES, 2)
 FILES = {"a": DATA, "b": OTHER, "c": DATA}  # pieces 0 to 2, 3 and 4, 5 to 7
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 
 
 def v2(files: dict[str, bytes], piece_bytes: int = PIECE_BYTES) -> Metainfo:

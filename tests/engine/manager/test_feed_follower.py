@@ -29,7 +29,7 @@ from torrent_engine.net.http.torrent_feed import NO_VALIDATORS, FeedAnswer, Feed
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 CONFIG = FeedConfig(enabled=True, interval_s=1_000.0, first_retry_s=10.0, max_retry_s=35.0)
 
 

@@ -43,7 +43,7 @@ OLD, OLD_PAYLOAD = make_torrent({"equal": EQUAL, "page": payload_of(20_000, 2), 
 HYBRID = Metainfo.from_bytes(torrent_around(*hybrid_info({"a": EQUAL})))
 BY_V2 = HYBRID.known_by(HYBRID.v2_swarm or HYBRID.info_hash)
 NEW, NEW_PAYLOAD = make_torrent({"equal": EQUAL, "page": payload_of(30_000, 3), "more": b"m" * 9})
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 
 
 @dataclass

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.anyio
 
 Address = tuple[str, int]
 PIECE_BYTES = 64 * KIB
-PATIENCE_S = 90.0
+PATIENCE_S = 50.0
 FILES = {"a.bin": payload_of(300_000, 1), "empty": b"", "b/c.bin": payload_of(500_000, 2)}
 METAINFO, PAYLOAD = make_torrent(FILES, piece_bytes=PIECE_BYTES)
 LARGE, LARGE_PAYLOAD = make_torrent(payload_of(12 * MIB, 3), piece_bytes=PIECE_BYTES)

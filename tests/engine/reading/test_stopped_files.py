@@ -20,7 +20,7 @@ from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 PIECE_BYTES = 64 * KIB
 FILES = {"a.bin": payload_of(300_000, 1), "empty": b"", "b/c.bin": payload_of(500_000, 2)}
 METAINFO, PAYLOAD = make_torrent(FILES, piece_bytes=PIECE_BYTES)

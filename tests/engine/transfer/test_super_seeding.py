@@ -23,7 +23,7 @@ from torrent_engine.protocol.wire.messages import (
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S = 120.0
+PATIENCE_S = 50.0
 PIECES = 64
 METAINFO, PAYLOAD = make_torrent(payload_of(PIECES * 16 * KIB - 100), piece_bytes=16 * KIB)
 SUPER = SessionConfig(super_seeding=True)
