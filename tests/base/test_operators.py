@@ -15,7 +15,13 @@ from torrent_engine.base.operators import embedded_ipv4, operator_of
         ("::1", "::1"),
         ("2001:db8:1:2::3", "2001:db8:1:2::/64"),
         ("2001:DB8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("febf:ffff::0001", "febf:ffff::1"),
+        ("fec0::1", "fec0::/64"),
+        ("fc00::1", "fc00::1"),
+        ("fd00:0:0:7:0:0:0:1", "fd00:0:0:7::1"),
+        ("fe00::1", "fe00::/64"),
+        ("fbff::1", "fbff::/64"),
         ("::ffff:1.2.3.4", "1.2.3.4"),
         ("::ffff:127.0.0.1", "127.0.0.1"),
         ("2002:102:304::1", "1.2.3.4"),
@@ -27,7 +33,9 @@ from torrent_engine.base.operators import embedded_ipv4, operator_of
         ("", ""),
     ],
 )
-def test_operator_is_the_ipv4_address_or_the_64(host: str, operator: str) -> None:
+def test_operator_is_the_ipv4_address_or_the_64_but_for_neighbours(
+    host: str, operator: str
+) -> None:
     assert operator_of(host) == operator
 
 

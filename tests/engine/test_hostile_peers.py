@@ -358,6 +358,11 @@ async def test_b5_the_addresses_of_one_64_get_one_incoming_link(tmp_path: Path) 
         taken = [is_taken(f"2600:0:0:1::{number + 1:x}") for number in range(50)]
         assert taken == [True] + [False] * 49
         assert is_taken("2600:0:0:2::1")
+        neighbours = [
+            f"{prefix}::{number + 1:x}" for prefix in ("fe80", "fd00") for number in (1, 2)
+        ]
+        assert all(map(is_taken, neighbours))
+        assert not is_taken(f"{neighbours[0]}%eth0")
         for sock in theirs:
             sock.close()
         await until(lambda: not pool._incoming._per_operator)

@@ -3,7 +3,7 @@
 An IPv6 host usually has 2**64 addresses, and an IPv4 address can be written as an IPv6 address in
 several ways, so limits that counted each literal address could be evaded. Source: RFC 4291
 (mapped addresses), RFC 3056 (6to4), RFC 6052 (NAT64), RFC 4380 (Teredo), RFC 6177 (a /64 a site at
-least).
+least), RFC 4193 and RFC 4291, 2.5.6 (unique local and link-local addresses).
 """
 
 from functools import lru_cache
@@ -18,14 +18,19 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _EMBEDDING: Final = frozenset({0x0000, 0x2002, 0x0064, 0x2001})
 """How IPv6 addresses with an embedded IPv4 address begin: their first 16 bits."""
 _LOOPBACK: Final = "::1"
+_UNIQUE_LOCAL: Final = 0xFC00 >> 9
+"""The first 7 bits of fc00::/7."""
+_LINK_LOCAL: Final = 0xFE80 >> 6
+"""The first 10 bits of fe80::/10."""
 
 
 def operator_of(host: str) -> str:
     """Return the key for which limits of an IP address are counted.
 
     The key of an IPv4 address is the address itself, also where it is embedded in an IPv6 address.
-    The key of another IPv6 address is its /64, such as ``2001:db8:0:1::/64``. Loopback addresses
-    and host names are returned unchanged.
+    The key of another IPv6 address is its /64, such as ``2001:db8:0:1::/64``, but for unique local
+    and link-local ones, where a /64 is a whole local network: each is its own, without its zone, as
+    in a local network of IPv4. Loopback addresses and host names are returned unchanged.
     """
     return _operator_of_ipv6(host) if ":" in host else host
 
@@ -66,8 +71,15 @@ def _operator_of_ipv6(host: str) -> str:
         return str(inner)
     if address.is_loopback:
         return _LOOPBACK
+    if _is_of_neighbour(address):
+        return str(address)
     spare_bits = address.max_prefixlen - SITE_BITS
     return f"{IPv6Address(int(address) >> spare_bits << spare_bits)}/{SITE_BITS}"
+
+
+def _is_of_neighbour(address: IPv6Address) -> bool:
+    first = int(address) >> 112
+    return first >> 9 == _UNIQUE_LOCAL or first >> 6 == _LINK_LOCAL
 
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
