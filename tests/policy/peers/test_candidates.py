@@ -654,6 +654,28 @@ def test_b9_hearsay_about_an_address_makes_room_for_a_better_source() -> None:
     assert {peer(0, 1), peer(0, 2)} <= set(subject._candidates)
 
 
+def test_b9_a_port_that_failed_makes_room_for_an_untried_one_of_the_same_standing() -> None:
+    subject = candidates()
+    for port in range(100, 100 + CONFIG.max_candidates_per_ip):
+        assert subject.add(peer(0, port), Source.PEX, now=0)
+    assert not subject.add(peer(0, 1), Source.DHT, now=0)
+    tried = subject.next_to_dial(0)
+    assert tried is not None
+    subject.mark_failed(tried, now=1)
+    assert subject.add(peer(0, 1), Source.DHT, now=1)
+    assert tried not in subject
+    assert not subject.add(peer(0, 2), Source.DHT, now=1)
+
+
+def test_b9_a_better_word_that_failed_makes_room_for_no_hearsay() -> None:
+    subject = candidates(replace(CONFIG, max_candidates_per_ip=1))
+    subject.add(peer(0, 1), Source.TRACKER, now=0)
+    assert subject.next_to_dial(0) == peer(0, 1)
+    subject.mark_failed(peer(0, 1), now=0)
+    assert not subject.add(peer(0, 2), Source.DHT, now=0)
+    assert subject.add(peer(0, 3), Source.TRACKER, now=0)
+
+
 def test_b9_a_port_that_is_dialled_makes_room_for_nobody() -> None:
     subject = candidates(replace(CONFIG, max_candidates_per_ip=1))
     assert subject.add(peer(0, 1), Source.PEX, now=0)

@@ -44,6 +44,10 @@ PRIORITIES_PER_TURN: Final = 500  # ours: at up to 10 us each; another part foll
 TURN_WAIT_S: Final = 60.0  # ours: a fallback, longer than any handshake; its end is signalled
 
 
+def _badness(candidate: Candidate) -> tuple[Standing, int]:
+    return candidate.standing, candidate.rank
+
+
 class CandidateList:
     """The known addresses, ranked by the results of dials and connections."""
 
@@ -407,8 +411,8 @@ class CandidateList:
         if len(known) < self._config.max_candidates_per_ip or may_be_shared(host, self._config):
             return True
         waiting = (each for each in map(self._candidates.__getitem__, known) if not each.busy)
-        worst = max(waiting, key=lambda each: (each.standing, each.rank), default=None)
-        if worst is None or worst.standing <= new.standing:
+        worst = max(waiting, key=_badness, default=None)
+        if worst is None or _badness(worst) <= _badness(new):
             return False
         self._remove(worst.address)
         return True
