@@ -209,6 +209,14 @@ async def test_c3_a_flood_of_forged_syns_costs_no_more_than_it_sent() -> None:
         assert our.accepted == []
 
 
+async def test_c3_forged_syns_of_a_network_do_not_shut_out_its_hosts() -> None:
+    async with bench(max_unconfirmed_per_network=5) as our:
+        for number in range(50):
+            our.receive(packet(SYN, number), address=PeerAddress(f"10.1.2.{number}", 1))
+        assert our.receive(packet(SYN, 7), address=PeerAddress("10.1.2.99", 1))
+        assert len(our.service) == 5
+
+
 async def test_c3_the_rate_of_syns_is_bounded() -> None:
     async with bench(max_syns_per_s=3) as our:
         answers = [our.receive(packet(SYN, 10 * number)) for number in range(6)]

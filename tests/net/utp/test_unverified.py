@@ -31,13 +31,21 @@ def test_c3_unconfirmed_connections_of_one_network_leave_room_for_others(
     of_one: str, of_another: str
 ) -> None:
     unverified = UnverifiedConnections(UtpConfig(max_unconfirmed_per_network=3))
-    for number in range(1, 4):
-        address = PeerAddress(of_one.format(number), 6881)
-        assert unverified.admits(address, 0.0)
-        begun: Any = _Begun(address.host)
-        unverified.add(begun)
-    assert not unverified.admits(PeerAddress(of_one.format(4), 6881), 0.0)
-    assert unverified.admits(PeerAddress(of_another, 6881), 0.0)
+    other: Any = _Begun(of_another)
+    assert unverified.add(other) is None
+    begun: list[Any] = [_Begun(of_one.format(number)) for number in range(1, 7)]
+    evicted = [unverified.add(each) for each in begun[:3]]
+    assert evicted == [None] * 3
+    for new, oldest in zip(begun[3:], begun, strict=False):
+        assert unverified.admits(new.address, 0.0)
+        surplus = unverified.add(new)
+        assert surplus is oldest
+        unverified.drop(surplus)
+    assert len(unverified) == 4
+    assert other in unverified
+    for each in (other, *begun):
+        unverified.drop(each)
+    assert not unverified._networks
 
 
 def test_c4_a_host_without_a_connection_is_ignored_for_a_time_with_its_operator() -> None:

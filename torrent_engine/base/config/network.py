@@ -68,7 +68,7 @@ class UtpConfig(Checked):
     """Incoming connections whose source address may still be spoofed, because the other side has
     not acknowledged anything; the oldest is dropped for a new one."""
     max_unconfirmed_per_network: int = 50
-    """As :attr:`max_unconfirmed`, for one IPv4 /24 or IPv6 /64; further SYN packets are dropped."""
+    """As :attr:`max_unconfirmed`, for one IPv4 /24 or IPv6 /48."""
     max_syns_per_ip_per_s: int = 100
     """As :attr:`max_syns_per_s`, for one IPv4 address or IPv6 /64."""
     max_incoming_per_ip: int = 256

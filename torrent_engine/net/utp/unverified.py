@@ -4,7 +4,6 @@ Source addresses may be spoofed: a SYN creates a connection that may never be us
 a connection causes a RESET. Real hosts may open many connections and abandon them. Rows C3 and C4.
 """
 
-from collections import Counter
 from typing import Final
 
 from torrent_engine.base.config import UtpConfig
@@ -32,7 +31,8 @@ class UnverifiedConnections:
         self._config = config
         self._syns = _full_bucket(config.max_syns_per_s)
         self._unconfirmed: dict[UtpTransport, None] = {}
-        self._networks: Counter[str] = Counter()
+        self._networks: dict[str, dict[UtpTransport, None]] = {}
+        """The same by network, the oldest first."""
         self._rates: dict[str, TokenBucket] = {}
 
     def __len__(self) -> int:
@@ -45,9 +45,6 @@ class UnverifiedConnections:
 
     def admits(self, address: PeerAddress, now: float) -> bool:
         """Return whether a SYN may create a connection."""
-        of_network = self._networks[network_of(address.host)]
-        if of_network >= self._config.max_unconfirmed_per_network:
-            return False
         return self._rate_of(address).take(1, now) == 1 and self._syns.take(1, now) == 1
 
     def _rate_of(self, address: PeerAddress) -> TokenBucket:
@@ -60,9 +57,15 @@ class UnverifiedConnections:
         return rate
 
     def add(self, transport: UtpTransport) -> UtpTransport | None:
-        """Count a connection; return the one to evict, if there are too many."""
-        self._unconfirmed[transport] = None
-        self._networks[network_of(transport.address.host)] += 1
+        """Count a connection; return the one to evict, if there are too many.
+
+        That is the oldest one, of its network if that has too many. To refuse new ones instead
+        would let few forged SYNs shut a whole network out.
+        """
+        of_network = self._networks.setdefault(network_of(transport.address.host), {})
+        self._unconfirmed[transport] = of_network[transport] = None
+        if len(of_network) > self._config.max_unconfirmed_per_network:
+            return next(iter(of_network))
         if len(self._unconfirmed) <= self._config.max_unconfirmed:
             return None
         return next(iter(self._unconfirmed))
@@ -70,9 +73,8 @@ class UnverifiedConnections:
     def drop(self, transport: UtpTransport) -> None:
         """Stop counting a connection that is confirmed or has ended; may be called twice."""
         if transport in self._unconfirmed:
-            del self._unconfirmed[transport]
             network = network_of(transport.address.host)
-            self._networks[network] -= 1
+            del self._unconfirmed[transport], self._networks[network][transport]
             if not self._networks[network]:
                 del self._networks[network]
 
