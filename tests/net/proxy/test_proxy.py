@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from tests.support.small_proxy import SmallProxy, small_proxy
 from torrent_engine.base.config import NetworkConfig, ProxyConfig, ProxyKind
-from torrent_engine.base.errors import ConfigError, NetworkError, ProxyError
+from torrent_engine.base.errors import ConfigError, NameResolutionError, NetworkError, ProxyError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.net.proxy.proxy import LOOKUP_KEY, Proxy
+from torrent_engine.net.proxy.proxy import Proxy
 from torrent_engine.net.proxy.routes import DirectRoute, ProxyRoute, Routes
 from torrent_engine.net.proxy.socks import Credentials, connect_socks5, receive, send_all
 from torrent_engine.net.sockets.binding import Binding
 from torrent_engine.net.sockets.name_resolver import (
-    ResolverClient,
+    USER,
     current_client,
     resolving_for,
 )
@@ -240,7 +240,32 @@ async def test_the_proxys_own_name_is_looked_up_for_no_torrent_that_may_have_to_
         through = Proxy(config_of(proxy, host="proxy.test"), resolver=look_up)
         with resolving_for("a torrent whose names are on a silent server"):
             await _dial_and_close(through, NAMED)
-    assert clients == [ResolverClient(LOOKUP_KEY)]
+    assert clients == [USER]
+
+
+@pytest.mark.parametrize(("kept_s", "asked_again"), [(60.0, False), (0.0, True)])
+async def test_a_failed_look_up_of_the_proxy_is_repeated_only_after_seconds(
+    monkeypatch: pytest.MonkeyPatch, kept_s: float, asked_again: bool
+) -> None:
+    monkeypatch.setattr("torrent_engine.net.proxy.proxy.PROXY_FAILURE_KEPT_S", kept_s)
+    asked: list[str] = []
+
+    async def look_up(host: str, _port: int) -> list[str]:
+        asked.append(host)
+        if len(asked) == 1:
+            raise NameResolutionError("cannot resolve proxy.test: the network is down")
+        return ["127.0.0.1"]
+
+    async with echoing() as place, small_proxy(places={NAMED: place}) as proxy:
+        through = Proxy(config_of(proxy, host="proxy.test"), resolver=look_up)
+        with pytest.raises(ProxyError, match="the network is down"):
+            await _dial_and_close(through, NAMED)
+        if asked_again:
+            await _dial_and_close(through, NAMED)
+        else:
+            with pytest.raises(ProxyError, match="the network is down"):
+                await _dial_and_close(through, NAMED)
+    assert asked == ["proxy.test"] * (1 + asked_again)
 
 
 async def _dial_and_close(proxy: Proxy, target: PeerAddress) -> None:

@@ -105,6 +105,39 @@ async def test_what_failed_is_not_asked_for_again_at_once_but_by_the_user(system
     assert len(system.asked) == asked + 1
 
 
+async def waits_until_asked_again(
+    resolver: NameResolver, clock: SleepingClock, asked: list[str], name: str
+) -> float:
+    before, began = len(asked), clock.now
+    while len(asked) == before:
+        with pytest.raises(NetworkError, match="cannot resolve"):
+            await resolver(name, 80)
+        clock.now += 1.0
+    return clock.now - 1.0 - began
+
+
+async def test_while_no_name_is_answered_the_time_until_the_next_try_does_not_grow() -> None:
+    clock, asked, is_up = SleepingClock(), list[str](), False
+
+    def look_up(name: str) -> list[str]:
+        asked.append(name)
+        if is_up and name == "found":
+            return ["192.0.2.1"]
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    resolver = NameResolver(look_up, clock=clock, sleep=clock.sleep)
+    with resolving_for("torrent"):
+        down = [await waits_until_asked_again(resolver, clock, asked, "lost") for _ in range(9)]
+        assert down == [0.0] + [9.0] * 8
+        is_up = True
+        up = []
+        for _ in range(4):
+            await resolver("found", 80)
+            resolver._found.clear()
+            up.append(await waits_until_asked_again(resolver, clock, asked, "lost"))
+        assert up == [9.0, 19.0, 39.0, 79.0]
+
+
 async def test_a_name_that_fails_while_several_wait_for_it_costs_no_slot(system: System) -> None:
     resolver = NameResolver(system, limits=ResolverLimits(slots=SlotLimits(total=1, per_key=1)))
     async with anyio.create_task_group() as tasks:

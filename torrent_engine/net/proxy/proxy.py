@@ -13,7 +13,7 @@ from typing import Final
 import anyio
 
 from torrent_engine.base.config import ProxyConfig, ProxyKind
-from torrent_engine.base.errors import NetworkError, ProxyError
+from torrent_engine.base.errors import NameResolutionError, NetworkError, ProxyError
 from torrent_engine.base.ids import PeerAddress
 from torrent_engine.net.proxy.socks import (
     Credentials,
@@ -23,7 +23,7 @@ from torrent_engine.net.proxy.socks import (
     send_all,
 )
 from torrent_engine.net.sockets.binding import UNBOUND, Binding
-from torrent_engine.net.sockets.name_resolver import resolving_for
+from torrent_engine.net.sockets.name_resolver import USER, resolving_for
 from torrent_engine.net.sockets.resolver import Resolver, is_literal, resolve
 from torrent_engine.net.sockets.tcp import close, dial, plain_host
 from torrent_engine.protocol.http_connect import ConnectResponse, connect_request
@@ -31,9 +31,8 @@ from torrent_engine.protocol.http_connect import ConnectResponse, connect_reques
 logger = logging.getLogger(__name__)
 
 WARNING_PAUSE_S: Final = 60.0  # ours: interval of warnings about an unreachable proxy
-LOOKUP_KEY: Final = "proxy"
-"""Whose lookup that of the proxy's name is: no torrent's, because all wait for it."""
 PROXY_ADDRESS_KEPT_S: Final = 60.0  # ours: how long the proxy's resolved addresses are cached
+PROXY_FAILURE_KEPT_S: Final = 5.0  # ours: how long it is not looked up again, since all wait for it
 _PEEK_BYTES: Final = 4 * 1024
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
@@ -50,6 +49,8 @@ class Proxy:
         self._looking_up = anyio.Lock()
         self._addresses: Sequence[str] = ()
         self._known_until = float("-inf")
+        self._failure = ""
+        self._failed_until = float("-inf")
         self._quiet_until = float("-inf")
 
     @property
@@ -131,10 +132,21 @@ class Proxy:
     async def _proxy_addresses(self) -> Sequence[str]:
         async with self._looking_up:
             if anyio.current_time() >= self._known_until:
-                with resolving_for(LOOKUP_KEY):
-                    self._addresses = await self._resolver(self._config.host, self._config.port)
+                self._addresses = await self._look_up()
                 self._known_until = anyio.current_time() + PROXY_ADDRESS_KEPT_S
             return self._addresses
+
+    async def _look_up(self) -> Sequence[str]:
+        """Look the proxy up for the user, whose names wait for no earlier failure for long."""
+        if anyio.current_time() < self._failed_until:
+            raise NameResolutionError(self._failure)
+        try:
+            with resolving_for(USER.key):
+                return await self._resolver(self._config.host, self._config.port)
+        except NameResolutionError as error:
+            self._failure = str(error)
+            self._failed_until = anyio.current_time() + PROXY_FAILURE_KEPT_S
+            raise
 
     # -- through the proxy ----------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ The system's lookup blocks its thread, for half a minute if no server responds, 
 cancelled. Slow lookups therefore give up their slot to others, up to a limit. Each torrent has a
 share of the slots. Those with names that are not answered come after others for a while, and
 together have a part of the slots only, however many they are; names of DHT nodes have the lowest
-priority. Results and failures are cached for a short time.
+priority. Results and failures are cached for a short time, failures for longer each time, unless
+no name at all was answered since: then the network is down.
 """
 
 import socket
@@ -45,6 +46,9 @@ USER: Final = ResolverClient(None)
 _CURRENT_CLIENT: ContextVar[ResolverClient | None] = ContextVar("client", default=None)
 
 
+_UNANSWERED: Final = frozenset(
+    {socket.EAI_AGAIN, socket.EAI_MEMORY, getattr(socket, "EAI_SYSTEM", 0)}
+)
 LOOKUP_SLOTS: Final = SlotLimits(total=32, per_key=16, reserved=8)  # ours
 
 
@@ -65,7 +69,7 @@ class ResolverLimits:
     found_s: float = 60.0
     """How long a result is cached."""
     failed_first_s: float = 10.0
-    """How long a failure is cached; doubled after each further one."""
+    """How long a failure is cached; doubled after each further one, unless the network is down."""
     failed_max_s: float = 600.0
     max_remembered: int = 1_000
     """Cached names, of results and of failures each, and silent owners."""
@@ -125,6 +129,19 @@ class _Failure(NamedTuple):
     until_s: float
     failures: int
     message: str
+    answers: int
+    """Lookups that had been answered, in all."""
+
+
+class _NoThreadError(OSError):
+    """The system has no thread left for a lookup."""
+
+
+def _is_answer(error: Exception | None) -> bool:
+    """Return whether a lookup ended with an answer, if only that there is no such name."""
+    if isinstance(error, socket.gaierror):
+        return error.errno not in _UNANSWERED
+    return not isinstance(error, _NoThreadError)
 
 
 class NameResolver:
@@ -149,6 +166,8 @@ class NameResolver:
         """Owners of lookups that were not answered, and until when that counts."""
         self._found: OrderedDict[str, tuple[float, list[str]]] = OrderedDict()
         self._failed: OrderedDict[str, _Failure] = OrderedDict()
+        self._answers = 0
+        """Lookups that were answered so far."""
 
     @property
     def running(self) -> int:
@@ -258,7 +277,7 @@ class NameResolver:
         try:
             thread.start()
         except (RuntimeError, MemoryError) as failure:  # the system has none left
-            self._ended(name, running, [], OSError(str(failure) or "no memory for a thread"))
+            self._ended(name, running, [], _NoThreadError(str(failure) or "no memory for a thread"))
         return running
 
     def _ended(
@@ -296,13 +315,14 @@ class NameResolver:
     def _cache_result(self, name: str, addresses: list[str], error: Exception | None) -> None:
         now, limits = self._clock(), self._limits
         before = self._failed.pop(name, None)
+        self._answers += _is_answer(error)
         if error is None:
             self._found.pop(name, None)
             self._found[name] = now + limits.found_s, addresses
         else:
-            count = 1 if before is None else before.failures + 1
+            count = 1 if before is None else before.failures + (before.answers < self._answers)
             wait_s = min(limits.failed_first_s * 2.0 ** min(count - 1, 30), limits.failed_max_s)
-            self._failed[name] = _Failure(now + wait_s, count, str(error))
+            self._failed[name] = _Failure(now + wait_s, count, str(error), self._answers)
         for cache in (self._found, self._failed):
             if len(cache) > limits.max_remembered:
                 cache.popitem(last=False)
