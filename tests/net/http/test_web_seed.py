@@ -6,6 +6,8 @@ import random
 import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
@@ -20,7 +22,7 @@ from torrent_engine.base.errors import HttpError
 from torrent_engine.net.http import stream as http_stream
 from torrent_engine.net.http.address_policy import USER_POLICY, WEB_SEED_POLICY, AddressRefusedError
 from torrent_engine.net.http.client import HttpClient
-from torrent_engine.net.http.stream import HttpStreams
+from torrent_engine.net.http.stream import HttpStreams, StreamedResponse
 from torrent_engine.net.http.web_seed import FileNotServedError, WebSeedBusyError, WebSeedServer
 from torrent_engine.protocol.web_seed import Span
 
@@ -317,6 +319,29 @@ async def test_a14_a_chunk_or_a_trailer_that_drips_ends_in_time(rest):
 
     config = replace(CONFIG, slow_after_s=0.5, read_timeout_s=1.5)
     assert "no complete chunk in 2 s" in await failure(drip, config=config)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pauses"),
+    [([1] * 8, 0), ([1] * 20, 12), ([255] * 9 + [256] + [1] * 8, 2), ([4096] * 500, 0)],
+)
+async def test_a14_bytes_that_come_one_by_one_are_gathered(monkeypatch, sizes, pauses):
+    slept: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        slept.append(delay_s)
+
+    async def parts():
+        for size in sizes:
+            yield bytes(size)
+
+    monkeypatch.setattr("torrent_engine.net.http.stream.anyio.sleep", sleep)
+    library: Any = SimpleNamespace(TransportError=OSError)
+    response: Any = SimpleNamespace(status_code=200, stream=parts())
+    streamed = StreamedResponse(library, response, {}, "192.0.2.1")
+    assert [len(await streamed.read()) for _ in sizes] == sizes
+    assert len(slept) == pauses
+    assert await streamed.read() == b""
 
 
 async def test_a14_a_body_without_end_is_cut_off():
