@@ -176,9 +176,11 @@ def test_c1_no_datagram_takes_long_to_decode(items: bytes) -> None:
     data = head + items + b"ee1:q3:put1:t2:aa1:y1:qe"
     took: list[float] = []
     for _ in range(5):
-        with cpu_time() as spent, suppress(KrpcError):
-            decode_message(data)
-        took.append(spent.seconds)
+        with cpu_time() as spent:
+            for _ in range(10):  # one alone takes as long as cold caches do
+                with suppress(KrpcError):
+                    decode_message(data)
+        took.append(spent.seconds / 10)
     assert min(took) < 0.0015  # some 0.5 ms; it was 2 to 4
 
 
