@@ -160,6 +160,7 @@ class PoisonSwarm:
             totals=self.totals,
             peers=self.peers,
             clock=self.clock,
+            rng=random.Random(seed),
             shared_config=SimpleNamespace(
                 choker=ChokerConfig(), disk=DiskConfig(), transfer=TransferConfig()
             ),

@@ -70,6 +70,7 @@ class Swarm:
             table=table,
             picker=self.picker,
             smart_ban=SmartBan(),
+            rng=random.Random(1),
             totals=Totals(),
             peers=self.peers,
             clock=self.clock,
@@ -301,3 +302,18 @@ def test_a_block_that_two_owe_us_comes_from_whoever_is_sooner() -> None:
     late_s = swarm.urgent.latest_owed(swarm.clock())[block]
     fast.connection.outstanding[block] = None
     assert swarm.urgent.latest_owed(swarm.clock())[block] < late_s / 10
+
+
+def test_b5_a_block_that_never_gets_whole_is_owed_too() -> None:
+    swarm = Swarm()
+    trickling, honest = swarm.join(0), swarm.join(2_000_000)
+    swarm.manager.refill(trickling)
+    begun, *others = trickling.connection.outstanding
+    trickling.connection.outstanding.clear()
+    trickling.connection.incoming_block = begun  # type: ignore[misc]
+    for block in others:
+        swarm.picker.release(block[0], block[1] // BLOCK_BYTES)
+    swarm.clock.advance(10.0)
+    assert swarm.urgent.latest_owed(swarm.clock())[begun] >= 10.0
+    swarm.want(begun[0])
+    assert begun in honest.connection.outstanding

@@ -64,6 +64,7 @@ def make_manager(*peers: Any, metainfo: Any = METAINFO) -> tuple[DownloadManager
         table=table,
         picker=Picker(metainfo.geometry, table, random.Random(1), is_sequential=True),
         smart_ban=SmartBan(),
+        rng=random.Random(1),
         totals=Totals(),
         peers=peers,
         clock=ManualClock(),

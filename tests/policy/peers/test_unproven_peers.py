@@ -1,14 +1,18 @@
 """How much unproven are given, and which blocks are asked for twice."""
 
+import random
+
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.policy.peers.smart_ban import PROVEN_BLOCKS, SmartBan
 from torrent_engine.policy.peers.unproven_peers import (
     FIRST_BLOCKS,
     FREE_BLOCKS,
     MANY_BLOCKS,
+    MAX_PROBE_S,
     PROBE_S,
     PROBE_SAME_PEER_S,
     RECOUNT_S,
+    TURN_S,
     UnprovenPeerLimits,
 )
 from torrent_engine.policy.pieces.end_game import (
@@ -28,7 +32,10 @@ class Scene:
         self.smart_ban = SmartBan()
         self.theirs: set[tuple[object, int]] = set()
         self.unproven = UnprovenPeerLimits(
-            self.smart_ban, blocks_per_piece, lambda key, piece: (key, piece) in self.theirs
+            self.smart_ban,
+            blocks_per_piece,
+            lambda key, piece: (key, piece) in self.theirs,
+            random.Random(1),
         )
         self._pieces = iter(range(1_000_000))
 
@@ -105,6 +112,48 @@ def test_b6_who_wastes_a_trial_comes_after_the_others() -> None:
     assert scene.unproven.max_new_pieces("silent", NOW + PROBE_SAME_PEER_S) == 1
 
 
+def test_b6_liars_that_joined_first_do_not_keep_others_from_their_trial() -> None:
+    tried: list[str] = []
+    scene, now = Scene(), NOW
+    scene.unproven.has_proven = True
+    scene.unproven.blocks_per_s = 1e9
+    scene.fail(10 * FREE_BLOCKS)
+    asking = [f"liar {number}" for number in range(20)] + ["honest"]
+    while len(tried) < 2 * len(asking):
+        for key in asking:
+            if scene.unproven.max_new_pieces(key, now):
+                scene.begin(key, now)
+                scene.theirs.clear()
+                tried.append(key)
+        now += 1.0
+    assert sorted(tried[: len(asking)]) == sorted(asking)  # who was never tried comes first
+    assert tried[: len(asking)] != asking
+    assert now - NOW >= PROBE_S * (2 * len(asking) - 1)
+
+
+def test_b6_a_turn_that_is_not_taken_goes_to_another_peer() -> None:
+    scene = Scene()
+    scene.unproven.has_proven = True
+    scene.fail(10 * FREE_BLOCKS)
+    scene.begin("first")
+    due = NOW + MAX_PROBE_S
+    waiting = ["a", "b", "c"]
+    for key in waiting:
+        assert not scene.unproven.max_new_pieces(key, NOW)
+    chosen = [key for key in waiting if scene.unproven.max_new_pieces(key, due)]
+    assert len(chosen) <= 1
+    for key in chosen:
+        scene.unproven.forget(key)
+        waiting.remove(key)
+    later = due
+    for _ in range(4):
+        later += TURN_S
+        if any(scene.unproven.max_new_pieces(key, later) for key in waiting):
+            break
+    else:
+        raise AssertionError("nobody had a turn")
+
+
 def test_b6_newcomers_together_are_given_no_more_than_may_be_bad() -> None:
     scene = Scene()
     scene.unproven.has_proven = True
@@ -122,7 +171,7 @@ def test_pieces_of_all_are_looked_at_once_for_everybody_who_asks() -> None:
         looked.append(key)
         return True
 
-    unproven = UnprovenPeerLimits(SmartBan(), 1, is_on_trial)
+    unproven = UnprovenPeerLimits(SmartBan(), 1, is_on_trial, random.Random(1))
     unproven.has_proven = True
     for number in range(50):
         unproven.begun(number, number, NOW)

@@ -217,6 +217,9 @@ class UrgentRequests:
         for peer in self._torrent.peers:
             owed, rate = peer.connection.outstanding, self._rate(peer)
             least_s = _least_wait_s(rate, now - peer.last_block_s)
+            if (begun := peer.connection.incoming_block) is not None:  # it may never be whole
+                left_s = max(wait_s(1, rate), least_s)
+                expected[begun] = min(left_s, expected.get(begun, left_s))
             last = zip(range(len(owed), 0, -1), reversed(owed), strict=True)
             for place, block in islice(last, most):
                 left_s = max(wait_s(place, rate), least_s)
@@ -230,7 +233,10 @@ class UrgentRequests:
         """Return in how many seconds each block of these pieces comes that somebody owes us."""
         expected = self._expected_from_others(pieces, now)
         for peer in self._torrent.peers:
-            owed, silent_s = peer.connection.outstanding, now - peer.last_block_s
+            owed: Iterable[Block] = peer.connection.outstanding
+            if (begun := peer.connection.incoming_block) is not None:
+                owed = (begun, *owed)
+            silent_s = now - peer.last_block_s
             for block, left_s in expected_of(owed, pieces, self._rate(peer), silent_s).items():
                 expected[block] = min(left_s, expected.get(block, left_s))
         return expected

@@ -40,7 +40,7 @@ from torrent_engine.protocol.wire.messages import (
     UnrequestedBlock,
 )
 
-REJECTED_PAUSE_S: Final = 1.0  # ours: a peer that rejects is asked again by the next tick but one
+REJECTED_PAUSE_S: Final = 1.5  # ours: a peer that rejects is asked again by the next tick but one
 UNCHOKED_PAUSE_S: Final = 1.0  # ours: chokes and unchokes in turn make us pick blocks once a second
 WHOLE_PIECE_S: Final = 20.0  # ours, as libtorrent's: who sends a piece so fast gets its own ones
 SLOW_S: Final = 3  # ours: seconds after which a slow peer shares pieces, and loses those it has
@@ -51,6 +51,7 @@ LITTLE: Final = 8  # ours: part of an unproven peer's piece that is discarded to
 TRIAL_LOOKS: Final = 200  # ours: pieces of unproven peers that one peer looks at in one go
 TRIAL_PAUSE_S: Final = 0.2  # ours: before it looks at others
 DUPLICATE_PAUSE_S: Final = 0.2  # ours: before we look again what an idle peer could send sooner
+NEWCOMER_DUPLICATES: Final = 4  # ours: late blocks that a peer of unknown rate is asked for, too
 DUPLICATE_CANDIDATES: Final = 4 * END_GAME_BLOCKS  # ours: blocks from which the latest are chosen
 MAX_NEW_REQUESTS: Final = 256  # ours: to a peer in one go; each may begin a piece, 20 to 50 us
 SETTLED_BEFORE_PICK: Final = 2  # ours: peers counted anew, about 0.3 ms each at 500,000 pieces
@@ -93,7 +94,7 @@ class DownloadManager:
         self._deadlines = torrent.picker.deadlines
         geometry = torrent.metainfo.geometry
         self._unproven = UnprovenPeerLimits(
-            torrent.smart_ban, geometry.blocks_per_piece, self._is_on_trial
+            torrent.smart_ban, geometry.blocks_per_piece, self._is_on_trial, torrent.rng
         )
         self._least_whole_bytes_per_s = geometry.piece_bytes / WHOLE_PIECE_S
         self._trials = OrderedDict[int, Peer]()  # pieces assigned to unproven peers
@@ -309,6 +310,7 @@ class DownloadManager:
         for other in self._torrent.peers:
             if other is not peer and block in other.connection.outstanding:
                 other.connection.sender.cancel(BlockRequest(*block))
+                self._picker.release(block[0], block[1] // BLOCK_BYTES)
                 other.link.flush()
 
     # -- requests ---------------------------------------------------------------------------
@@ -372,7 +374,7 @@ class DownloadManager:
             max_new_pieces=max_new_pieces,
             takes_suspects=is_fast and (is_trusted or not unproven.has_proven),
         )
-        if not blocks and not (bits & self._torrent.table.missing & picker.wanted):
+        if not blocks and not (bits & picker.startable & picker.wanted):
             blocks = self._pick_last(peer, bits, room, sole)
         self._begin_pieces_of(blocks, identity, peer)
         return blocks
@@ -383,7 +385,8 @@ class DownloadManager:
         if sole is not None:
             return self._pick_afresh(peer, bits, room)
         if not peer.is_proven and self._unproven.has_proven:
-            return self._adopt_on_trial(peer, bits, room)
+            blocks = self._adopt_on_trial(peer, bits, room)
+            return blocks if blocks or self._has_fast else self._pick_again(peer, bits)
         if blocks := picker.adopt(bits, room, identity):
             return blocks
         if peer.is_proven and self._take_from_unproven(peer, bits):
@@ -432,7 +435,7 @@ class DownloadManager:
 
     def _pick_afresh(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Restart a piece that other peers left unfinished, for a peer on parole."""
-        partial = self._picker.idle_partial(bits)
+        partial = self._picker.idle_partial(bits) or self._stalled(bits)
         if partial is None or not self._restart([partial.piece]):
             return []
         max_new_pieces = None if peer.is_proven else 1
@@ -440,6 +443,19 @@ class DownloadManager:
         return self._picker.pick(
             bits, room, key=identity, only_for=identity, max_new_pieces=max_new_pieces
         )
+
+    def _stalled(self, bits: int) -> PartialPiece | None:
+        """Return a begun piece of which nothing comes any more, though it was asked for."""
+        now, patience_s = self._clock(), self._patience_s
+        for piece in among(tuple(islice(self._assemblies, TRIAL_LOOKS)), bits):
+            assembly = self._assemblies[piece]
+            if not assembly.partial.is_single_source and assembly.idle_s(now) >= patience_s:
+                return assembly.partial
+        return None
+
+    @property
+    def _patience_s(self) -> float:
+        return LAST_PATIENCE_S if self._picker.is_end_game else SOLE_PATIENCE_S
 
     def _alone(self, sender: Sender) -> Sender | None:
         """Return the sender itself if it may only have pieces that are its own (row B6)."""
@@ -515,17 +531,29 @@ class DownloadManager:
                 peer.link.flush()
 
     def _pick_again(self, peer: Peer, bits: int) -> list[Block]:
-        """Pick for the end game: a few blocks that this peer would send much sooner than others."""
-        now, room = self._clock(), END_GAME_BLOCKS - len(peer.connection.outstanding)
-        if now < peer.next_duplicate_s or room <= 0 or not peer.downloaded_bytes:
+        """Pick for the end game: a few blocks that this peer would send much sooner than others.
+
+        Who has sent nothing yet, or is unproven beside proven ones, is only asked for late ones.
+        """
+        is_new = not peer.downloaded_bytes
+        most = NEWCOMER_DUPLICATES if is_new else END_GAME_BLOCKS
+        now, room = self._clock(), most - len(peer.connection.outstanding)
+        if now < peer.next_duplicate_s or room <= 0:
             return []
         rate = max(
             peer.download_rate.rate(now), peer.downloaded_bytes / (now - peer.connected_s + 1)
         )
+        if is_new:
+            rate = float(BLOCK_BYTES)
         self._owed.look(now)
         asked = {*peer.connection.outstanding, peer.connection.incoming_block}
         expected = self._owed.latest(bits, asked, DUPLICATE_CANDIDATES)
-        at_end = self._picker.is_end_game and is_end(self._owed.left_blocks, self._bytes_per_s)
+        at_end = (
+            not is_new
+            and (peer.is_proven or not self._unproven.has_proven)
+            and self._picker.is_end_game
+            and is_end(self._owed.left_blocks, self._bytes_per_s)
+        )
         chosen = choose_duplicates(expected, rate, room, at_end=at_end)
         blocks = self._picker.duplicate(chosen) if chosen else []
         self.has_duplicates = self.has_duplicates or bool(blocks)
@@ -598,8 +626,7 @@ class DownloadManager:
             peer.slow_seconds = 0
 
     def _take_from_slow(self, peer: Peer, bytes_per_s: float) -> None:
-        patience_s = LAST_PATIENCE_S if self._picker.is_end_game else SOLE_PATIENCE_S
-        late = []
+        patience_s, late = self._patience_s, list[int]()
         for partial in self._picker.owned_by(peer.identity):
             if not partial.is_single_source:
                 self._picker.give_to(partial, None)
@@ -740,7 +767,7 @@ class DownloadManager:
     def _check_snubbed(self, peer: Peer, now: float) -> int:
         """Give the requests of a silent peer back to others; return how many."""
         connection = peer.connection
-        if not connection.outstanding:
+        if not connection.outstanding and connection.incoming_block is None:
             peer.last_block_s = now
             return 0
         snub_timeout_s = self._torrent.shared_config.choker.snub_timeout_s

@@ -3,9 +3,11 @@
 While no peer is proven, every peer gets a few requests. After that an unproven peer gets one piece
 at a time; while the share of bad pieces is high, unproven peers together get few. Peers that send
 bad data therefore cost a small part of the download, however many there are and however often they
-return.
+return. Who of them comes next is drawn by lot, who was never tried first: liars that joined earlier
+do not keep honest peers waiting.
 """
 
+import random
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -20,8 +22,9 @@ FREE_BLOCKS: Final = 512  # ours: 8 MiB, or four pieces, may be bad without cons
 FREE_PIECES: Final = 4
 BAD_SHARE: Final = 0.05  # ours: of the good blocks; this many more may be bad
 PROBE_S: Final = 2.0  # ours: interval in which one unproven peer gets a piece in any case
-MAX_PROBE_S: Final = 30.0
+MAX_PROBE_S: Final = 10.0
 PROBE_SAME_PEER_S: Final = 60.0  # ours: interval for the same peer, so that others come first
+TURN_S: Final = 2.0  # ours: whose turn it is asks within so long, or another one is chosen
 PROBE_PART: Final = 20.0  # ours: a probe takes at most this part of the download rate
 RECOUNT_S: Final = (
     0.1  # ours: all pieces of all unproven peers are looked at so often, not for each
@@ -36,8 +39,10 @@ class UnprovenPeerLimits:
         smart_ban: SmartBan,
         blocks_per_piece: int,
         is_on_trial: Callable[[Hashable, int], bool],
+        rng: random.Random,
     ) -> None:
         """Create the limits; ``is_on_trial`` returns whether a peer still has a piece assigned."""
+        self._rng = rng
         self._smart_ban = smart_ban
         self._is_on_trial = is_on_trial
         self._piece_blocks = blocks_per_piece
@@ -45,6 +50,11 @@ class UnprovenPeerLimits:
         self._recount_s = float("-inf")
         self._next_probe_s = float("-inf")
         self._again_s: dict[Hashable, float] = {}
+        self._waiting: dict[Hashable, None] = {}
+        """Who asked for a probe since the last one was chosen."""
+        self._turn: Hashable = None
+        """Who may have the next probe."""
+        self._turn_until_s = float("-inf")
         self.has_proven = False
         """Whether a proven peer is available."""
         self.blocks_per_s = 0.0
@@ -73,15 +83,26 @@ class UnprovenPeerLimits:
         more = self._bad_blocks_allowed() - self._smart_ban.failed_blocks - on_trial
         if more >= self._piece_blocks:
             return min(room, int(more) // self._piece_blocks)
-        if now < self._next_probe_s or now < self._again_s.get(key, now):
+        if now < self._again_s.get(key, now):
             return 0
-        return 1
+        self._waiting[key] = None
+        return int(now >= self._next_probe_s and self._has_turn(key, now))
+
+    def _has_turn(self, key: Hashable, now: float) -> bool:
+        if now >= self._turn_until_s:
+            fresh = [each for each in self._waiting if each not in self._again_s]
+            self._turn = self._rng.choice(fresh or list(self._waiting))
+            self._turn_until_s = now + TURN_S
+            self._waiting.clear()
+        return key == self._turn
 
     def begun(self, key: Hashable, piece: int, now: float) -> None:
         """Record that a piece was assigned to an unproven peer."""
         self._trials.setdefault(key, set()).add(piece)
         if self.has_proven:
             self._again_s[key] = now + PROBE_SAME_PEER_S
+            self._waiting.pop(key, None)
+            self._turn_until_s = now
             piece_s = self._piece_blocks / self.blocks_per_s if self.blocks_per_s else 0.0
             self._next_probe_s = now + min(max(PROBE_PART * piece_s, PROBE_S), MAX_PROBE_S)
 
@@ -108,3 +129,6 @@ class UnprovenPeerLimits:
         """Remove a peer that is proven, or has left."""
         self._trials.pop(key, None)
         self._again_s.pop(key, None)
+        self._waiting.pop(key, None)
+        if key == self._turn:
+            self._turn_until_s = float("-inf")

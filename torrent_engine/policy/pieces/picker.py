@@ -162,7 +162,7 @@ class Picker:
         return not self._table.missing & self.wanted & ~self.twins.bits
 
     @property
-    def _startable(self) -> int:
+    def startable(self) -> int:
         """The missing pieces that do not wait, as bits."""
         waiting = self.twins.bits
         return self._table.missing & ~waiting if waiting else self._table.missing
@@ -439,7 +439,7 @@ class Picker:
 
     def _missing_range(self, bits: int, count: int, start: int | None) -> range:
         """Choose a range of missing pieces of the highest priority."""
-        available = bits & self._startable
+        available = bits & self.startable
         most = max(1, count // self._geometry.blocks_per_piece)
         for level in self._by_priority:
             if candidates := available & level:
@@ -540,7 +540,7 @@ class Picker:
 
     def _new_pieces(self, bits: int, count: int, *, takes_suspects: bool) -> list[int]:
         """Choose up to ``count`` missing pieces of one priority and, unless sequential, rarity."""
-        available = bits & self._startable
+        available = bits & self.startable
         if self.suspects.bits and (suspects := available & self.suspects.bits & self.wanted):
             others = (available ^ suspects) & self.wanted
             available = suspects if takes_suspects else others or suspects
