@@ -20,9 +20,12 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.file_registry import FileRegistry, Listing
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.disk.resume.shared_files import SharedFile, shared_files
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.transfer import file_claims
 
 pytestmark = pytest.mark.anyio
 
@@ -39,13 +42,13 @@ class Swarm:
     def __init__(self, tmp_path: Path, shared: SharedResources, peers: Any) -> None:
         self.shared = shared
         self.out = tmp_path / "out"
-        self._peers = peers
+        self.peers = peers
         self._stack = AsyncExitStack()
 
     async def session(
         self, metainfo: Metainfo, save_path: Path | None = None, **options: Any
     ) -> Session:
-        config = SessionConfig(peers=self._peers[metainfo.info_hash], **options)
+        config = SessionConfig(peers=self.peers[metainfo.info_hash], **options)
         folder = save_path or self.out
         session = await Session.create(metainfo, self.shared, save_path=folder, config=config)
         self._stack.push_async_callback(session.close)
@@ -122,6 +125,69 @@ async def test_a_second_writer_of_a_seeded_file_is_refused(swarm: Swarm, overwri
     await second.cancel(delete_files=True)
     assert state_of(first) is State.SEEDING
     assert content(A, swarm.out) == A_DATA
+
+
+async def test_a_file_that_is_wanted_while_others_are_claimed_is_claimed_too(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await swarm.whole(A)
+    data = {"one": payload_of(100_000, 9), "three": payload_of(90_000, 5)}
+    other, _ = make_torrent(data, piece_bytes=16 * KIB)
+    assert other.name == A.name
+    swarm.peers[other.info_hash] = ()
+    second = await swarm.session(other, file_priorities=(0, 4), overwrite=True)
+    is_asking, is_called = anyio.Event(), anyio.Event()
+
+    async def slow(*args: Any) -> list[SharedFile]:
+        found = await shared_files(*args)
+        if args[1] == other.info_hash and not is_asking.is_set():
+            is_asking.set()
+            await is_called.wait()
+            await anyio.wait_all_tasks_blocked()
+        return found
+
+    monkeypatch.setattr(file_claims, "shared_files", slow)
+    await second.start()
+    await is_asking.wait()
+
+    async def want() -> None:
+        is_called.set()
+        with pytest.raises(FileInUseError):
+            await second.set_file_priorities([4, 4])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(want)
+    assert second.config.file_priorities == (0, 4)
+    assert content(A, swarm.out) == A_DATA
+    assert state_of(first) is State.SEEDING
+
+
+async def test_a_run_that_saves_for_the_last_time_makes_no_other_files(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await swarm.session(A, file_priorities=(4, 0))
+    await session.start()
+    await reach(session, State.SEEDING)
+    is_closing, may_close = anyio.Event(), anyio.Event()
+    close = ResumeKeeper.close
+
+    async def slow(keeper: ResumeKeeper) -> None:
+        await close(keeper)
+        is_closing.set()
+        await may_close.wait()
+
+    monkeypatch.setattr(ResumeKeeper, "close", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session.stop)
+        await is_closing.wait()
+        await session.set_file_priorities([4, 4])
+        assert not (swarm.out / A.name / "two").exists()
+        may_close.set()
+    await session.start()
+    await reach(session, State.SEEDING)
+    assert (swarm.out / A.name / "two").read_bytes() == DATA["two"]
+    await session.cancel(delete_files=True)
+    assert files_below(swarm.out) == set()
 
 
 async def test_of_two_that_begin_at_once_one_gets_the_files(swarm: Swarm) -> None:

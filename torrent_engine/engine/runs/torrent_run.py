@@ -77,6 +77,7 @@ class TorrentRun:
         self.stop_reason: str | None = None
         self.failure: TorrentEngineError | None = None
         self._deletes_files = False
+        self._is_closing = False
         self.has_deleted_files = False
         self._settings = settings
         self._shared = shared
@@ -227,6 +228,7 @@ class TorrentRun:
                 await self.all_totals.load()
                 await self._run_tasks()
             finally:
+                await self._refuse_changes()
                 await self._save_last(self._keeper.close)
             if self._removes_files:
                 machine, removes_all = self._settings.machine, self._deletes_files
@@ -348,6 +350,12 @@ class TorrentRun:
         self.transfer.downloads.set_active(active=not is_complete)
         if is_complete:
             self._on_complete()
+
+    async def _refuse_changes(self) -> None:
+        """Make no files for other priorities from now on: nobody would record whose they are."""
+        with anyio.CancelScope(shield=True):
+            async with self._claims.changes:
+                self._is_closing = True
 
     async def _save_last(self, work: Callable[[], Awaitable[None]]) -> None:
         """Save at the end; what fails is why the run failed, if nothing was before."""
@@ -589,14 +597,22 @@ class TorrentRun:
             self.transfer.request_due()
 
     async def set_file_priorities(self, priorities: tuple[int, ...]) -> None:
-        """Change what is wanted; ConfigError if the numbers do not fit."""
+        """Change what is wanted; ConfigError if the numbers do not fit.
+
+        A run that is ending leaves the files to the next one, which begins with the configuration.
+        """
         check_priorities(self._settings.metainfo, priorities)
+        async with self._claims.changes:
+            await self._change_wanted(priorities)
+
+    async def _change_wanted(self, priorities: tuple[int, ...]) -> None:
         metainfo = self._settings.metainfo
         pieces = await anyio.to_thread.run_sync(piece_priorities, metainfo, priorities)
         skipped = await anyio.to_thread.run_sync(skipped_by, priorities)
-        if self._claims.is_claimed:
-            await self._claims.check(skipped)
-        await self.torrent.storage.set_skipped(skipped)
+        if not self._is_closing:
+            if self._claims.is_claimed:
+                await self._claims.check(skipped)
+            await self.torrent.storage.set_skipped(skipped)
         self.progress.take(priorities, pieces)
         self.torrent.picker.set_priorities(pieces)
         self.progress.recount(self.torrent.table.have)

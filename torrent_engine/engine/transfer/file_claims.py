@@ -6,6 +6,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import anyio
+
 from torrent_engine.base.errors import FileInUseError, TorrentEngineError
 from torrent_engine.disk.files.file_registry import FileRegistry, Listing
 from torrent_engine.disk.files.storage_manager import StorageManager
@@ -35,6 +37,8 @@ class FileClaims:
     ) -> None:
         self.is_claimed = False
         """Whether the run may write."""
+        self.changes = anyio.Lock()
+        """Held while what is to be written changes, so that a claim is of all of it."""
         self._registry = registry
         self._store = store
         self._storage = storage
@@ -63,7 +67,9 @@ class FileClaims:
         Raises FileInUseError if another torrent has one that is to be written to, and what
         ``StorageManager.claim_files`` does.
         """
-        if not self.is_claimed:
+        if self.is_claimed:
+            return
+        async with self.changes:
             await self.check(self._storage.skipped)
             until_saved = self._storage.write_hooks.until_saved
             if until_saved is not None and self._lacks_empty_files():
