@@ -87,6 +87,10 @@ class Geometry:
         """
         return () if self.pads is None else self.pads.blocks(piece, self)
 
+    def pad_ranges(self, piece: int) -> Sequence[tuple[int, int]]:
+        """Return the parts of a piece that lie in pads, as (start, stop) in bytes of the piece."""
+        return () if self.pads is None else self.pads.ranges(piece, self)
+
     def span_length(self, piece: int) -> int:
         """Return the length of one piece with the gap behind it, which peers may request."""
         return self.piece_length(piece) if self.aligned is None else self.piece_bytes
@@ -247,23 +251,26 @@ class PadFiles:
 
     def blocks(self, piece: int, geometry: Geometry) -> list[int]:
         """Return the blocks of a piece that lie in pads; none if it has no others."""
-        layout, found = self._layout, list[int]()
-        start, size = geometry.piece_offset(piece), geometry.piece_length(piece)
-        for index in layout.files_of_piece(piece, geometry):
-            if self._is_pad(index):
-                begin = max(layout.offsets[index] - start, 0)
-                end = min(layout.offsets[index] + layout.lengths[index] - start, size)
-                stop = geometry.block_count(piece) if end == size else end // BLOCK_BYTES
-                found.extend(range(-(-begin // BLOCK_BYTES), stop))
-        return found if len(found) < geometry.block_count(piece) else []
+        size, count = geometry.piece_length(piece), geometry.block_count(piece)
+        found: list[int] = []
+        for begin, end in self.ranges(piece, geometry):
+            stop = count if end == size else end // BLOCK_BYTES
+            found.extend(range(-(-begin // BLOCK_BYTES), stop))
+        return found if len(found) < count else []
+
+    def ranges(self, piece: int, geometry: Geometry) -> list[tuple[int, int]]:
+        """Return the parts of a piece that lie in pads, as (start, stop) in bytes of the piece."""
+        layout, start = self._layout, geometry.piece_offset(piece)
+        size = geometry.piece_length(piece)
+        return [
+            (
+                max(layout.offsets[index] - start, 0),
+                min(layout.offsets[index] + layout.lengths[index] - start, size),
+            )
+            for index in layout.files_of_piece(piece, geometry)
+            if layout.lengths[index] and self._is_pad(index)
+        ]
 
     def bytes_of(self, piece: int, geometry: Geometry) -> int:
         """Return how many bytes of a piece lie in pads."""
-        layout, start = self._layout, geometry.piece_offset(piece)
-        end = start + geometry.piece_length(piece)
-        return sum(
-            min(layout.offsets[index] + layout.lengths[index], end)
-            - max(layout.offsets[index], start)
-            for index in layout.files_of_piece(piece, geometry)
-            if layout.lengths[index] and self._is_pad(index)
-        )
+        return sum(stop - start for start, stop in self.ranges(piece, geometry))

@@ -248,7 +248,8 @@ class BothHashes:
     def contradict(self, piece: int, digest: bytes) -> bool:
         """Return whether one hash of a digest of a piece is right, and the other wrong.
 
-        No peer can send such a piece: who made the torrent took its hashes from different data.
+        With zeros for its pads, which v2 leaves out, no peer can send such a piece: who made the
+        torrent took its hashes from different data.
         """
         v1, v2 = self._v1.expected(piece), self._v2.expected(piece)
         is_right = digest.startswith(v1), v2 is None or digest[len(v1) :] == v2

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.swarm import files_below, reach, record, resources, seed
+from tests.support.scripted_peer import Script, listening
+from tests.support.swarm import files_below, reach, record, resources, seed, until
 from tests.support.torrents import payload_of
 from tests.support.v2_torrents import hybrid_info, torrent_around
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.events import PieceHashFailed
+from torrent_engine.engine.events import PeerBanned, PieceHashFailed
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
@@ -97,3 +98,34 @@ async def test_bep47_a_download_leaves_pads_out(version: str, tmp_path: Path) ->
     for name, data in FILES.items():
         assert (saved / "payload" / name).read_bytes() == data
     assert files_below(saved) == {f"payload/{name}" for name in FILES}
+
+
+@pytest.mark.anyio
+async def test_bep47_who_sends_other_bytes_than_zeros_in_a_pad_is_banned_and_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    pads = [(entry.offset_bytes, entry.length_bytes) for entry in METAINFO.files if entry.is_pad]
+
+    def lie(piece: int, begin: int, data: bytes) -> bytes:
+        first = piece * PIECE_BYTES + begin
+        end = first + len(data) - 1
+        is_mixed = any(first < start <= end < start + length for start, length in pads)
+        return data[:-1] + bytes([data[-1] ^ is_mixed])
+
+    async with (
+        listening(Script(METAINFO, PAYLOAD, change=lie)) as liar,
+        listening(Script(METAINFO, PAYLOAD)) as honest,
+        resources(tmp_path / "leech") as shared,
+    ):
+        config = replace(SessionConfig(), peers=(liar,))
+        saved = tmp_path / "saved"
+        session = await Session.create(METAINFO, shared, save_path=saved, config=config)
+        events = record(session)
+        async with session:
+            await until(lambda: any(isinstance(event, PeerBanned) for event in events))
+            await session.add_peer(*honest)
+            await reach(session, State.SEEDING)
+    assert {event.address for event in events if isinstance(event, PeerBanned)} == {liar}
+    assert not [event for event in events if isinstance(event, PieceHashFailed)]
+    for name, data in FILES.items():
+        assert (saved / "payload" / name).read_bytes() == data

@@ -1,40 +1,20 @@
 """Failed pieces of v2 torrents: peers tell which blocks are wrong, the others are kept."""
 
-import random
-from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
 
-from tests.support.fake_peer import FakeLink
-from tests.support.peer_pair import feed, open_connection
+from tests.support.judging_node import JudgingNode
 from tests.support.torrents import payload_of
 from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
-from torrent_engine.base.config import DiskConfig, TransferConfig
-from torrent_engine.base.ids import PeerAddress, PeerId
-from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.hash_trees import HashRange, HashTrees
 from torrent_engine.codec.merkle import is_proven, leaves_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.swarm.peer import Identity, Peer
 from torrent_engine.engine.transfer.block_blame import MAX_TRIES, requests_for
-from torrent_engine.engine.transfer.piece_assembly import PieceAssembly
-from torrent_engine.engine.transfer.piece_verifier import PieceFinisher, VerifierCallbacks
-from torrent_engine.policy.peers.candidates import Source
-from torrent_engine.policy.peers.smart_ban import BanVerdict, SmartBan
-from torrent_engine.policy.pieces.picker import Picker
-from torrent_engine.policy.pieces.piece_table import PieceState, PieceTable
-from torrent_engine.protocol.wire.hash_messages import (
-    decode_hash_range,
-    encode_hash_reject,
-    encode_hashes,
-)
-
-if TYPE_CHECKING:
-    from torrent_engine.disk.pieces.writer import WriteJob
+from torrent_engine.policy.pieces.piece_table import PieceState
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +25,6 @@ INFO, LAYERS = v2_info(FILES, piece_bytes=PIECE_BYTES)
 METAINFO = Metainfo.from_bytes(torrent_around(INFO, LAYERS))
 PAYLOAD = FILES["a"] + bytes(5) + FILES["b"]
 PIECES = METAINFO.piece_count
-Answer = Callable[[HashRange], bytes | None]
 
 
 def right_hashes(wanted: HashRange) -> bytes | None:
@@ -70,106 +49,7 @@ def no_hashes(_wanted: HashRange) -> bytes | None:
     return None
 
 
-class Node:
-    """A finisher of a v2 torrent, the peers that it may ask, and what it said."""
-
-    def __init__(self) -> None:
-        self.jobs: list[WriteJob] = []
-        self.verdicts: list[BanVerdict] = []
-        self.failures: list[Any] = []
-        self.peers: set[Peer] = set()
-        self.tasks: list[Any] = []
-        self.table = PieceTable(METAINFO.geometry)
-        self.picker = Picker(METAINFO.geometry, self.table, random.Random(1))
-        self.picker.set_priorities([1] * PIECES)
-        self.smart_ban = SmartBan()
-        self.totals = SimpleNamespace(failed_bytes=0)
-        torrent: Any = SimpleNamespace(
-            metainfo=METAINFO,
-            table=self.table,
-            picker=self.picker,
-            smart_ban=self.smart_ban,
-            peers=self.peers,
-            totals=self.totals,
-            bus=SimpleNamespace(publish=self.failures.append),
-            storage=SimpleNamespace(save_path="saved", read_blocking=self.read),
-            is_abandoned=False,
-            shared_config=SimpleNamespace(disk=DiskConfig()),
-        )
-        keeper: Any = SimpleNamespace(partial_written=lambda *_: None, piece_written=print)
-        writer: Any = SimpleNamespace(submit=self.jobs.append, full=False)
-        self.finisher = PieceFinisher(
-            torrent,
-            keeper,
-            hash_limiter=anyio.CapacityLimiter(1),
-            make_writer=lambda **_: writer,
-            callbacks=VerifierCallbacks(
-                start_task=lambda work, assembly: self.tasks.append(partial(work, assembly)),
-                on_have=lambda _: None,
-                on_verdict=lambda verdict, _piece: self.verdicts.append(verdict),
-                on_error=lambda error: pytest.fail(str(error)),
-                on_learned=lambda _: None,
-            ),
-        )
-
-    def read(self, offset: int, into: memoryview) -> None:
-        """Stand in for the disk, where every block is right."""
-        into[:] = PAYLOAD[offset : offset + len(into)]
-
-    def join(self, number: int, answer: Answer | None = None, *, has: bool = True) -> Peer:
-        """Add a peer, who never answers if it has no answer."""
-        link: Any = FakeLink(open_connection(geometry=METAINFO.geometry))
-        identity = Identity(PeerAddress("8.8.8.8", number), PeerId(b"-XX0100-%012d" % number))
-        peer = Peer(link, identity, Source.DHT, TransferConfig(), 0.0)
-        if has:
-            peer.pieces.replace(Bitfield.full(PIECES))
-        handlers = self.finisher.blame.handlers()
-
-        def flush() -> None:
-            asked = b"".join(map(bytes, link.connection.data_to_send()))
-            link.sent.append(asked)
-            if answer is not None:
-                wanted = decode_hash_range(asked[5:])
-                hashes = answer(wanted)
-                said = encode_hash_reject(wanted)
-                if hashes is not None:
-                    said = encode_hashes(wanted, hashes)
-                for event in feed(link.connection, said):
-                    handlers[type(event)](peer, event)
-
-        link.flush = flush
-        self.peers.add(peer)
-        return peer
-
-    def bring(self, piece: int, senders: list[Peer], wrong: set[int]) -> PieceAssembly:
-        """Receive a piece whose blocks come from the senders in turn, some of them wrong."""
-        assembly = PieceAssembly(self.picker.begin(piece), METAINFO.geometry, 0.0)
-        self.fill(assembly, senders, wrong)
-        return assembly
-
-    def fill(self, assembly: PieceAssembly, senders: list[Peer], wrong: set[int]) -> None:
-        part = assembly.partial
-        for number in range(part.block_count):
-            if part.has(number):
-                continue
-            _, begin, length = part.block(number)
-            start = part.piece * PIECE_BYTES + begin
-            data = bytearray(PAYLOAD[start : start + length])
-            data[-1] ^= number in wrong
-            part.receive(number)
-            sender = senders[number % len(senders)].identity
-            assembly.add(number, (memoryview(data),), length, sender)
-
-    async def judge(self, assembly: PieceAssembly) -> None:
-        """Let the verifier come to a verdict."""
-        self.picker.finished(assembly.partial.piece)
-        self.finisher.assemblies.pop(assembly.partial.piece, None)
-        with anyio.fail_after(60):
-            await self.finisher._finish_slowly(assembly)
-
-    @property
-    def banned(self) -> list[Any]:
-        return [key for verdict in self.verdicts for key in verdict.ban]
+Node = partial(JudgingNode, METAINFO, PAYLOAD)
 
 
 @pytest.mark.parametrize("piece", range(PIECES))

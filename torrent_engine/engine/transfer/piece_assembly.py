@@ -6,7 +6,7 @@ hashed it. A block that was written ahead of its piece, or before a restart, is 
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -16,7 +16,7 @@ from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.bitfield import bits_of_flags
 from torrent_engine.codec.geometry import Geometry
 from torrent_engine.codec.merkle import leaves_of
-from torrent_engine.codec.piece_hashes import PieceDigest
+from torrent_engine.codec.piece_hashes import PieceDigest, PieceHashes
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Sender
 from torrent_engine.policy.pieces.piece_table import PartialPiece
@@ -153,6 +153,48 @@ class PieceAssembly:
             data = b"".join(self._block_views(block, read))
             leaves.append(leaves_of(data[: length_bytes - block * BLOCK_BYTES]))
         return b"".join(leaves)
+
+    def wrong_pads(self, pads: Iterable[tuple[int, int]]) -> list[int]:
+        """Return the blocks in memory that have other bytes than zeros in pads (BEP 47).
+
+        ``pads`` are parts of the piece, as (start, stop). No pad is stored: those of blocks on the
+        disk are read as zeros.
+        """
+        return [*dict.fromkeys(block for block, *_ in self._wrong_pads(pads))]
+
+    def repair_pads(
+        self, pads: Iterable[tuple[int, int]], hashes: PieceHashes, read: ReadBlock
+    ) -> list[int]:
+        """Make wrong pads zeros if the piece is right then; return their blocks, else nothing.
+
+        ``pads`` are those of :meth:`wrong_pads`; in a worker thread.
+        """
+        before: dict[int, Views | None] = {}
+        for block, data, start, stop in self._wrong_pads(pads):
+            before.setdefault(block, self._views[block])
+            repaired = b"".join((data[:start], bytes(stop - start), data[stop:]))
+            self._views[block] = (memoryview(repaired),)
+        if not before:
+            return []
+        digest = hashes.new_digest(self.partial.piece)
+        self.add_to(digest, read)
+        if digest.digest() == hashes.expected(self.partial.piece):
+            return [*before]
+        for block, views in before.items():
+            self._views[block] = views
+        return []
+
+    def _wrong_pads(self, pads: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes, int, int]]:
+        """Iterate over (block, its data, start and stop within it) of wrong pads in memory."""
+        known = set(self.partial.pads)
+        for start, stop in pads:
+            for block in range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)):
+                if block in known or not (views := self._views[block]):
+                    continue
+                data, offset = b"".join(views), block * BLOCK_BYTES
+                first, end = max(start - offset, 0), min(stop - offset, len(data))
+                if data[first:end] != bytes(end - first):
+                    yield block, data, first, end
 
     def idle_s(self, now: float) -> float:
         """Return for how long no block has come, as far as earlier calls saw it."""

@@ -16,6 +16,7 @@ from torrent_engine.base.errors import MetainfoError, StorageError, TorrentEngin
 from torrent_engine.base.ids import PieceIndex
 from torrent_engine.codec.merkle import HASH_BYTES
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.piece_hashes import PieceHashes
 from torrent_engine.disk.pieces.writer import OnFailed, PieceWriter, WriteJob
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.disk.threads import run_in_thread
@@ -245,7 +246,9 @@ class PieceFinisher:
             await self._in_thread(partial(assembly.add_to, digest))
             found = digest.digest()
             is_right = found == hashes.expected(piece)
-            if hashes.contradict(piece, found):
+            liars = [] if is_right else await self._repair_pads(assembly, hashes)
+            is_right = is_right or bool(liars)
+            if not is_right and hashes.contradict(piece, found):
                 self._on_error(contradiction(piece))
                 return
             digests: list[bytes] = []
@@ -258,9 +261,21 @@ class PieceFinisher:
             return
         if is_right:
             self._on_verdict(smart_ban.piece_passed(piece, assembly.senders, digests), piece)
+            if liars:
+                self._on_verdict(smart_ban.blocks_failed(liars), piece)
             self._passed(assembly)
         else:
             self._failed(assembly, digests)
+
+    async def _repair_pads(
+        self, assembly: PieceAssembly, hashes: PieceHashes
+    ) -> list[Sender | None]:
+        """Return who sent wrong pads of a bad piece, of which nothing else was wrong."""
+        pads = self._torrent.metainfo.geometry.pad_ranges(assembly.partial.piece)
+        if not pads:
+            return []
+        blocks = await self._in_thread(partial(assembly.repair_pads, pads, hashes))
+        return [assembly.senders[block] for block in blocks]
 
     async def _keep_right_blocks(self, assembly: PieceAssembly) -> bool:
         """Blame who sent wrong blocks of a bad piece; False: peers do not tell which those are."""
@@ -283,6 +298,8 @@ class PieceFinisher:
         found = await self._in_thread(partial(assembly.leaves, tree.length_bytes))
         wrong = differing(found, right)
         if wrong:
+            pads = self._torrent.metainfo.geometry.pad_ranges(piece)
+            wrong = sorted({*wrong, *assembly.wrong_pads(pads)})
             self._failed_partly(assembly, wrong)
         return bool(wrong)
 
