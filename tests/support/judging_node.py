@@ -102,23 +102,23 @@ class JudgingNode:
         peer.connection.state.is_v2 = self.metainfo.v2 is not None
         if has:
             peer.pieces.replace(Bitfield.full(self.metainfo.piece_count))
-        handlers = self.finisher.blame.handlers()
 
         def flush() -> None:
             asked = b"".join(map(bytes, link.connection.data_to_send()))
             link.sent.append(asked)
             if answer is not None:
                 wanted = decode_hash_range(asked[5:])
-                hashes = answer(wanted)
-                said = encode_hash_reject(wanted)
-                if hashes is not None:
-                    said = encode_hashes(wanted, hashes)
-                for event in feed(link.connection, said):
-                    handlers[type(event)](peer, event)
+                self.say(peer, wanted, answer(wanted))
 
         link.flush = flush
         self.peers.add(peer)
         return peer
+
+    def say(self, peer: Peer, wanted: HashRange, hashes: bytes | None) -> None:
+        """Let a peer answer a request for hashes."""
+        said = encode_hash_reject(wanted) if hashes is None else encode_hashes(wanted, hashes)
+        for event in feed(peer.connection, said):
+            self.finisher.blame.handlers()[type(event)](peer, event)
 
     def bring(self, piece: int, senders: list[Peer], wrong: set[int]) -> PieceAssembly:
         """Receive a piece whose blocks come from the senders in turn, some of them wrong."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from trio.testing import MockClock
 
 from tests.support.judging_node import JudgingNode
 from tests.support.torrents import payload_of
@@ -13,7 +14,13 @@ from tests.support.v2_torrents import hybrid_info, torrent_around, v2_info
 from torrent_engine.codec.hash_trees import HashRange, HashTrees
 from torrent_engine.codec.merkle import is_proven, leaves_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.transfer.block_blame import MAX_TRIES, requests_for
+from torrent_engine.engine.swarm.peer import Identity, Peer
+from torrent_engine.engine.transfer.block_blame import (
+    ANSWER_S,
+    MAX_TRIES,
+    NEXT_PEER_S,
+    requests_for,
+)
 from torrent_engine.policy.pieces.piece_table import PieceState
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +57,9 @@ def no_hashes(_wanted: HashRange) -> bytes | None:
 
 
 Node = partial(JudgingNode, METAINFO, PAYLOAD)
+virtual_time = pytest.mark.parametrize(
+    "anyio_backend", [("trio", {"clock": MockClock(autojump_threshold=0)})], ids=["virtual"]
+)
 
 
 @pytest.mark.parametrize("piece", range(PIECES))
@@ -122,6 +132,101 @@ async def test_b6_few_peers_are_asked_for_one_piece() -> None:
     await node.judge(node.bring(0, peers[:2], {1}))
     links: list[Any] = [peer.link for peer in peers]
     assert sum(len(link.sent) for link in links) == MAX_TRIES
+
+
+async def search(
+    node: JudgingNode, *senders: Peer, piece: int = 0
+) -> tuple[bytes | None, list[Identity], float]:
+    """Ask for the hashes below a piece; return them, the liars, and how many seconds it took."""
+    tree, start = METAINFO.hashes.tree(piece), anyio.current_time()
+    assert tree is not None
+    found, liars = await node.finisher.blame.leaves(
+        piece, tree, {sender.identity for sender in senders}
+    )
+    return found, liars, anyio.current_time() - start
+
+
+def times_asked(*peers: Peer) -> list[int]:
+    links: list[Any] = [peer.link for peer in peers]
+    return [len(link.sent) for link in links]
+
+
+LEAVES = leaves_of(PAYLOAD[:PIECE_BYTES])
+
+
+@virtual_time
+async def test_b6_proven_peers_are_asked_first_also_if_they_sent_blocks_of_the_piece() -> None:
+    node = Node()
+    silent = [node.join(number) for number in range(1, 20)]
+    seed = node.join(20, right_hashes)
+    node.smart_ban.piece_passed(1, [seed.identity])
+    assert await search(node, seed) == (LEAVES, [], 0)
+    assert times_asked(seed, *silent) == [1, *[0] * 19]
+
+
+@virtual_time
+async def test_b6_each_silent_peer_costs_a_moment_and_a_right_answer_ends_it_all() -> None:
+    node = Node()
+    silent, seed = [node.join(1), node.join(2)], node.join(3, right_hashes)
+    assert await search(node, seed) == (LEAVES, [], 2 * NEXT_PEER_S)
+    assert times_asked(seed, *silent) == [1, 1, 1]
+    assert not any(node.finisher.blame._waiting.values())
+    # Who owes an answer comes after all others.
+    assert await search(node, seed, piece=1) == (
+        leaves_of(PAYLOAD[PIECE_BYTES:][:PIECE_BYTES]),
+        [],
+        0,
+    )
+    assert times_asked(seed, *silent) == [2, 1, 1]
+
+
+@virtual_time
+async def test_b6_no_more_peers_are_asked_however_many_are_silent() -> None:
+    node = Node()
+    silent = [node.join(number) for number in range(1, 9)]
+    assert await search(node) == (None, [], (MAX_TRIES - 1) * NEXT_PEER_S + ANSWER_S)
+    assert sorted(times_asked(*silent)) == [*[0] * (8 - MAX_TRIES), *[1] * MAX_TRIES]
+
+
+@virtual_time
+async def test_b6_who_has_no_hashes_or_lies_is_not_waited_for() -> None:
+    node = Node()
+    forger, sender = node.join(1, wrong_hashes), node.join(2, no_hashes)
+    seed = node.join(3, right_hashes)
+    node.smart_ban.piece_passed(2, [forger.identity])
+    assert await search(node, sender, seed) == (LEAVES, [forger.identity], 0)
+    assert times_asked(forger, seed) == [1, 1]
+
+
+@virtual_time
+async def test_b6_an_answer_counts_that_comes_after_the_next_peer_was_asked() -> None:
+    node = Node()
+    slow, silent = node.join(1), node.join(2)
+    node.smart_ban.piece_passed(2, [slow.identity])
+    results: list[Any] = []
+
+    async def ask() -> None:
+        results.append(await search(node))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.sleep(NEXT_PEER_S + 1)
+        assert times_asked(slow, silent) == [1, 1]
+        (wanted,) = slow.connection.state.hash_requests
+        node.say(slow, wanted, right_hashes(wanted))
+    assert results == [(LEAVES, [], NEXT_PEER_S + 1)]
+
+
+@virtual_time
+async def test_b6_a_peer_that_owes_many_answers_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torrent_engine.engine.transfer.block_blame.MAX_UNANSWERED", PIECES - 1)
+    node = Node()
+    silent = node.join(1)
+    for piece in range(PIECES):
+        await search(node, piece=piece)
+    assert times_asked(silent) == [PIECES - 1]
 
 
 async def test_b6_who_leaves_is_not_waited_for() -> None:

@@ -6,6 +6,7 @@ sends wrong ones is banned, too.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import anyio
@@ -20,7 +21,8 @@ from torrent_engine.protocol.wire.messages import HashesReceived, HashesRejected
 
 ANSWER_S: Final = 8.0  # ours: longer than a seed needs that reads a piece for it
 MAX_TRIES: Final = 3  # ours: peers that are asked about one piece
-ALL_ANSWERS_S: Final = MAX_TRIES * ANSWER_S  # of long pieces a peer answers in many parts
+NEXT_PEER_S: Final = 2.0  # ours: then the next peer is asked beside those that have not answered
+ALL_ANSWERS_S: Final = 24.0  # ours: of long pieces a peer answers in many parts
 MAX_UNANSWERED: Final = 4  # ours: a peer that owes more answers is not asked
 
 
@@ -37,6 +39,20 @@ class _Answer:
         """Take the answer."""
         self.hashes = hashes
         self.is_here.set()
+
+
+class _Search:
+    """What came of asking peers for the hashes below one piece."""
+
+    __slots__ = ("asked", "failed", "found", "liars", "tree")
+
+    def __init__(self, tree: PieceTree) -> None:
+        self.tree = tree
+        self.asked: set[Peer] = set()
+        self.failed = anyio.Event()
+        """Set when a peer does not have them; the next one need not wait."""
+        self.found: bytes | None = None
+        self.liars: list[Identity] = []
 
 
 class BlockBlame:
@@ -60,32 +76,48 @@ class BlockBlame:
     ) -> tuple[bytes | None, list[Identity]]:
         """Return the right hashes of the blocks of a piece, and who sent wrong ones.
 
-        Peers that sent blocks of it are asked last. None: nobody has the hashes.
+        Proven peers are asked first, and those that sent blocks of it after others; where one is
+        silent or has no hashes the next one is asked, too. None: nobody has the hashes.
         """
-        liars: list[Identity] = []
-        asked: set[Peer] = set()
+        search = _Search(tree)
         with anyio.move_on_after(ALL_ANSWERS_S):
-            while len(asked) < MAX_TRIES and (peer := self._choose(piece, asked, senders)):
-                asked.add(peer)
-                found = await self._ask(peer, tree, liars)
-                if found is not None:
-                    return found, liars
-        return None, liars
+            async with anyio.create_task_group() as tasks:
+                while len(search.asked) < MAX_TRIES:
+                    peer = self._choose(piece, search.asked, senders)
+                    if peer is None:
+                        break
+                    search.asked.add(peer)
+                    search.failed = anyio.Event()
+                    tasks.start_soon(self._try, peer, search, tasks.cancel_scope)
+                    with anyio.move_on_after(NEXT_PEER_S):
+                        await search.failed.wait()
+        return search.found, search.liars
 
     def _choose(self, piece: int, asked: set[Peer], senders: set[Sender | None]) -> Peer | None:
-        found = None
-        for peer in self._torrent.peers - asked:
-            state = peer.connection.state
-            if (
-                state.is_v2
-                and peer.pieces.has(piece)
-                and peer.link.close_reason is None
-                and len(state.hash_requests) < MAX_UNANSWERED
-            ):
-                if peer.identity not in senders:
-                    return peer
-                found = peer
-        return found
+        able = (
+            peer
+            for peer in self._torrent.peers - asked
+            if peer.connection.state.is_v2
+            and peer.pieces.has(piece)
+            and peer.link.close_reason is None
+            and len(peer.connection.state.hash_requests) < MAX_UNANSWERED
+        )
+        return min(able, key=partial(self._rank, senders), default=None)
+
+    def _rank(self, senders: set[Sender | None], peer: Peer) -> tuple[bool, int, bool]:
+        """Return the order in which peers are asked: who owes answers may never give them."""
+        is_proven = self._torrent.smart_ban.is_proven(peer.identity)
+        owed = len(peer.connection.state.hash_requests)
+        return not is_proven, owed, peer.identity in senders
+
+    async def _try(self, peer: Peer, search: _Search, others: anyio.CancelScope) -> None:
+        """Ask one peer, and cancel the others once it has given right hashes."""
+        found = await self._ask(peer, search.tree, search.liars)
+        if found is None:
+            search.failed.set()
+        else:
+            search.found = found
+            others.cancel()
 
     async def _ask(self, peer: Peer, tree: PieceTree, liars: list[Identity]) -> bytes | None:
         """Ask one peer for all hashes of the blocks of a piece."""
@@ -105,9 +137,9 @@ class BlockBlame:
         return b"".join(parts)
 
     async def _answer(self, peer: Peer, wanted: HashRange) -> bytes | None:
-        answers = self._waiting.setdefault(peer, {})
         if peer not in self._torrent.peers or wanted in peer.connection.state.hash_requests:
             return None
+        answers = self._waiting.setdefault(peer, {})
         answer = answers[wanted] = _Answer()
         peer.connection.sender.request_hashes(wanted)
         peer.link.flush()
