@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -185,6 +186,33 @@ async def test_it_has_no_effect_on_a_download_and_is_kept_for_the_next_start(
             await session.start()
             await reach(session, State.SEEDING)
             await until(lambda: session.is_super_seeding)
+
+
+async def test_bep16_a_leech_beside_one_that_takes_nothing_is_served_without_waits(
+    tmp_path: Path,
+) -> None:
+    """One piece for each timeout would take two minutes."""
+    patient = replace(ONE, single_peer_bytes=4 * 16 * KIB, reveal_timeout_s=2.0)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD, config=SUPER, super_seed=patient) as (
+            source,
+            address,
+        ),
+        greeted(address) as idle,
+        resources(tmp_path) as shared,
+    ):
+        idle.connection.sender.set_interested(interested=True)
+        await idle.flush()
+        await shown(idle, 1)
+        config = SessionConfig(peers=(address,))
+        save_path = tmp_path / "out"
+        leech = await Session.create(METAINFO, shared, save_path=save_path, config=config)
+        async with leech:
+            with anyio.fail_after(PATIENCE_S):
+                await leech.wait(State.SEEDING)
+        assert content(METAINFO, save_path) == PAYLOAD
+        assert source.is_super_seeding
+        assert source.stats().uploaded_bytes == len(PAYLOAD)
 
 
 async def uploaded_to_three(folder: Path, *, is_super: bool) -> float:

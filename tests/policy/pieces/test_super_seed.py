@@ -41,14 +41,24 @@ class World:
         self.held: dict[str, PeerPieces] = {}
         self.taken: Counter[str] = Counter()
         """Bytes that each took from the seed."""
+        self.choked: set[str] = set()
+        """Who would take something, and has no slot."""
 
     def join(self, *names: str, operator: str = "") -> None:
         for name in names:
             self.held[name], who = PeerPieces(), operator or name
             self.plan.joined(
-                name, self.held[name], self.now, who, partial(self.taken.__getitem__, name)
+                name,
+                self.held[name],
+                self.now,
+                who,
+                partial(self.taken.__getitem__, name),
+                partial(self.waits, name),
             )
             self.has[name], self.shown[name] = 0, []
+
+    def waits(self, name: str) -> bool:
+        return name in self.choked
 
     def leave(self, name: str) -> None:
         self.plan.left(name)
@@ -371,6 +381,146 @@ def test_whatever_happens_nothing_is_shown_twice_and_all_in_the_end(seed: int) -
         } == set(range(12))
 
 
+# -- peers that take nothing --------------------------------------------------------------------
+
+DEFAULT = SuperSeedConfig()
+TIMEOUT_S = DEFAULT.reveal_timeout_s
+STEP_S = 0.5
+
+
+def pass_time(world: World, seconds: float, *names: str) -> None:
+    """Let time pass, and the seed look at some peers as often as it does."""
+    for _ in range(round(seconds / STEP_S)):
+        world.now += STEP_S
+        for name in names:
+            world.look(name)
+
+
+def play_beside(world: World, names: list[str], idle: list[str], slots: int = 100) -> int:
+    """Let leeches fetch two pieces a second each, and one from each other, until all are complete.
+
+    They are choked in turns of 30 s if there are fewer slots. Returns what the seed sent, in
+    pieces; ends after 1,000 s.
+    """
+    sent, everything, rng = 0, (1 << world.pieces) - 1, random.Random(1)
+    world.join(*idle, *names)
+    turns, began_s = list(names), world.now
+    while any(world.has[name] != everything for name in names) and world.now < began_s + 1_000:
+        if round((world.now - began_s) / STEP_S) % 60 == 0:
+            turns = [*turns[slots:], *turns[:slots]]
+        world.now += STEP_S
+        for name in (*idle, *names):
+            world.look(name)
+        visible = {
+            name: [each for each in world.shown[name] if not world.has[name] >> each & 1]
+            for name in names
+        }
+        world.choked = {name for name in turns[slots:] if visible[name]}
+        for name in turns[:slots]:
+            if visible[name]:
+                world.fetch(name, visible[name][0])
+                sent += 1
+        for name in rng.sample(names, len(names)):
+            others = world.has[rng.choice(names)] & ~world.has[name]
+            if others:
+                world.get(name, others.bit_length() - 1)
+    return sent
+
+
+@pytest.mark.parametrize("idle", [0, 1, 10, 60])
+@pytest.mark.parametrize("leeches", [1, 3])
+def test_bep16_peers_that_take_nothing_delay_others_by_one_timeout(leeches: int, idle: int) -> None:
+    world, names = World(DEFAULT, pieces=128), [str(number) for number in range(leeches)]
+    sent = play_beside(world, names, [f"idle {number}" for number in range(idle)])
+    assert 128 <= sent <= 128 * 1.1
+    assert world.now - 100.0 <= 128 * STEP_S + 2 * TIMEOUT_S
+
+
+@pytest.mark.parametrize(("leeches", "pieces", "copies"), [(8, 200, 1.02), (30, 200, 1.62)])
+def test_bep16_leeches_that_wait_for_a_slot_keep_what_they_were_shown(
+    leeches: int, pieces: int, copies: float
+) -> None:
+    world, names = World(DEFAULT, pieces=pieces), [str(number) for number in range(leeches)]
+    assert play_beside(world, names, [], slots=4) <= copies * pieces
+    assert all(world.has[name] == (1 << pieces) - 1 for name in names)
+
+
+def test_bep16_what_an_idle_peer_was_shown_is_free_after_one_timeout() -> None:
+    world = World(pieces=1)
+    world.join("idle")
+    assert world.look("idle") == [0]
+    pass_time(world, TIMEOUT_S - STEP_S, "idle")
+    world.join("b")
+    assert world.look("b") == []
+    pass_time(world, STEP_S, "idle")
+    assert world.look("b") == [0]
+
+
+def test_bep16_what_a_choked_peer_was_shown_is_kept_for_it() -> None:
+    world = World(pieces=2)
+    world.join("a", "b")
+    world.choked.add("a")
+    (piece,) = world.look("a")
+    pass_time(world, TIMEOUT_S + 1, "a")
+    assert world.look("b") == [1 - piece]
+    pass_time(world, STEP_S, "a", "b")
+    world.choked.remove("a")
+    pass_time(world, TIMEOUT_S * super_seed.UNUSED_TIMEOUTS - STEP_S, "a")
+    world.join("c")
+    assert world.look("c") == []
+    pass_time(world, STEP_S, "a")
+    assert world.look("c") == [piece]
+
+
+def test_bep16_nothing_is_kept_for_an_idle_peer_until_it_takes_something() -> None:
+    world = World(pieces=200)
+    world.join("idle", "b")
+    pass_time(world, 4 * TIMEOUT_S, "idle")
+    first, second = world.shown["idle"]
+    assert not world.plan._owners
+    world.fetch("idle", second)
+    pass_time(world, 1.0, "idle")
+    *_, third = world.shown["idle"]
+    assert [*world.plan._owners] == [third]
+    assert third not in {first, second}
+
+
+def test_bep16_peers_that_take_little_or_come_again_leave_a_leech_the_only_one() -> None:
+    world = World(SuperSeedConfig(single_peer_bytes=4_000), pieces=400)
+    world.join("a", "small")
+    for step in range(50):
+        world.join(f"idle {step}", operator="one")
+        pass_time(world, STEP_S, "a", f"idle {step}", "small")
+        world.taken["small"] += 16
+        world.fetch("a", next(each for each in world.shown["a"] if not world.has["a"] >> each & 1))
+        world.leave(f"idle {step}")
+    assert len(world.shown["a"]) >= 50
+
+
+def test_bep16_who_claims_what_it_was_shown_and_takes_little_waits_as_before() -> None:
+    world = World(DEFAULT, pieces=400)
+    world.join("liar", "b")
+    world.taken["liar"] = 1  # nobody takes more
+    pass_time(world, 1.0, "liar", "b")
+    for _ in range(int(TIMEOUT_S / STEP_S) - 3):
+        world.get("liar", *(each for each in world.shown["liar"]))
+        pass_time(world, STEP_S, "liar")
+    most = world.plan._max_single_peer
+    assert most <= len(world.shown["liar"]) <= most + 1
+
+
+def test_bep16_leeches_that_do_not_reach_each_other_get_all_without_long_waits() -> None:
+    world = World(DEFAULT, pieces=128)
+    world.join("a", "b")
+    everything = (1 << world.pieces) - 1
+    while world.now < 100.0 + 128 * STEP_S + 2.5 * TIMEOUT_S:
+        pass_time(world, STEP_S, "a", "b")
+        for name in ("a", "b"):
+            lacking = [each for each in world.shown[name] if not world.has[name] >> each & 1]
+            world.fetch(name, *lacking[:1])
+    assert world.has == {"a": everything, "b": everything}
+
+
 # -- large torrents (row F11) -------------------------------------------------------------------
 
 MANY = 500_000
@@ -413,6 +563,31 @@ def test_f11_a_long_list_of_false_pieces_costs_little() -> None:
         assert all(len(each.claims) <= MAX_CLAIMS for each in world.plan._operators.values())
     assert set(fed) == set(names)
     assert all(world.plan.wants_more(name, world.now) for name in names)
+
+
+@pytest.mark.no_cover
+def test_f11_messages_and_ticks_of_many_peers_cost_little() -> None:
+    """A hundred thousand pieces and 200 peers, of which half take nothing."""
+    world, names = World(SMALL_PIECES, pieces=100_000), [str(number) for number in range(200)]
+    world.join(*names)
+    for name in names:
+        world.look(name)
+    for name in names[:100]:
+        world.fetch(name, *world.shown[name][:-1])
+    world.now += TIMEOUT_S
+    with cpu_time() as spent:
+        for name in names:
+            world.plan.wants_more(name, world.now)  # what half of them were shown is freed
+    assert spent.seconds < 0.05
+    world.now += STEP_S
+    with cpu_time() as spent:
+        for name in names:
+            world.plan.wants_more(name, world.now)
+    assert spent.seconds < 0.02
+    with cpu_time() as spent:
+        for name in names[:100]:
+            world.get(name, world.shown[name][-1])
+    assert spent.seconds < 0.05
 
 
 def test_only_who_has_room_wants_more() -> None:

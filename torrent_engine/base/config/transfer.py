@@ -189,11 +189,12 @@ class SuperSeedConfig(Checked):
     max_revealed_bytes: int = 512 * KIB
     """With small pieces more are revealed: as many as have this length together."""
     single_peer_bytes: int = 8 * MIB
-    """With a single peer more are revealed, as many as have this length together, because it must
-    download everything from us anyway."""
+    """With a single peer, or one beside which the others take next to nothing, more are revealed,
+    as many as have this length together, because it must download everything from us anyway."""
     reveal_timeout_s: float = 20.0
     """Time after which a peer that has its revealed pieces gets others, although they were seen at
-    no other peer: the peers may not be connected with each other."""
+    no other peer: the peers may not be connected with each other. Also that after which pieces
+    that a peer could download and did not are revealed to others."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -64,7 +64,14 @@ class SuperSeeding:
         """Add a peer to which the handshake showed no pieces."""
         if self._plan is not None and self.is_on:
             now, operator = self._torrent.clock(), operator_of(peer.address.host)
-            self._plan.joined(peer, peer.pieces, now, operator, lambda: peer.uploaded_bytes)
+            self._plan.joined(
+                peer,
+                peer.pieces,
+                now,
+                operator,
+                lambda: peer.uploaded_bytes,
+                lambda: _waits_for_us(peer),
+            )
             self._turns[peer] = None
 
     def left(self, peer: Peer) -> None:
@@ -127,3 +134,9 @@ class SuperSeeding:
             if isinstance(peer, Peer):
                 peer.connection.sender.send_have(pieces)
                 peer.link.flush()
+
+
+def _waits_for_us(peer: Peer) -> bool:
+    """Return whether a peer cannot download anything from us, although it would."""
+    state = peer.connection.state
+    return (state.peer_interested and state.am_choking) or peer.link.waits_for_us

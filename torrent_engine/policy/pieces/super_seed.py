@@ -5,7 +5,12 @@ those, which proves that the peer uploads them. A peer that claims all pieces is
 its claim is ignored when pieces are chosen for others, because it costs one message: a piece that
 was never revealed cannot have spread. For the same reason a claim counts only once the peer that
 the piece was revealed to has it, and one operator's claims only in proportion to what it took from
-us, unless another operator says the same. Source: BEP 16.
+us, unless another operator says the same.
+
+Peers that take nothing, although they are not choked, cost the others little: what they do not
+fetch within one timeout is free for others again, and a peer that alone takes something is treated
+as the only one. While no piece spreads at all, who takes is shown more without delay, so that the
+upload rate is used. Source: BEP 16.
 """
 
 import random
@@ -19,14 +24,17 @@ from torrent_engine.base.config import SuperSeedConfig
 from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.policy.pieces.availability import Availability
 from torrent_engine.policy.pieces.peer_pieces import PeerPieces, all_pieces
+from torrent_engine.policy.pieces.takers import Takers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNFETCHED_TIMEOUTS: Final = 3  # ours: timeouts after which a piece that was not fetched is freed
+UNFETCHED_TIMEOUTS: Final = 3  # ours: after these a peer is shown others than those it leaves
 REVEALED_SHARE: Final = 32  # ours: of a small torrent, 1/32 is revealed to a peer at a time
 SINGLE_PEER_FACTOR: Final = 4  # ours: as many times that if there is only one peer
 FIRST_CLAIMS: Final = 4  # ours: of an operator that took nothing from us; believed once
+UNUSED_TIMEOUTS: Final = 1 / 8  # ours: a slot unused for so long: idle; less than a turn (3 s)
+TAKEN_SHARE: Final = 8  # ours: 1/8 of a piece must be sent to a peer for each that need not spread
 CLAIMS_PER_PIECE: Final = 32  # ours: and as many more for each piece that it took
 MAX_CLAIMS: Final = 1_024  # ours: of an operator that is not believed yet
 MAX_OPERATORS: Final = 4_096  # ours: remembered, half a megabyte
@@ -35,6 +43,10 @@ _BYTE_WITH_BITS: Final = re.compile(rb"[^\0]")
 
 def _nothing() -> int:
     return 0
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(slots=True)
@@ -55,6 +67,8 @@ class _Peer:
     operator: str
     uploaded_bytes: Callable[[], int]
     """How much we sent to it."""
+    waits_for_us: Callable[[], bool]
+    """Whether it can take nothing because of us: it is choked or held back."""
     counted_bytes: int = 0
     """How much of that is counted at its operator."""
     revealed: int = 0
@@ -62,6 +76,14 @@ class _Peer:
     """Revealed piece that no other peer has yet -> when it was revealed."""
     progress_s: float = 0.0
     """When it last completed a piece or was offered one."""
+    fed_s: float = 0.0
+    """When it last completed a piece that it was not waiting for: others feed it."""
+    looked_s: float = 0.0
+    """When ``unused_s`` was last counted."""
+    unused_s: float = 0.0
+    """For how long it could take what it was shown, after a timeout in which it took nothing."""
+    unspread: int = 0
+    """Number of pieces after which it was shown others, although they had not spread."""
 
 
 class SuperSeed:
@@ -90,12 +112,19 @@ class SuperSeed:
         self._max_single_peer = max(self._max_revealed, single)
         self._peers: dict[object, _Peer] = {}
         self._owners: dict[int, dict[object, None]] = {}
-        """Piece -> the peers it is revealed to, until another peer has it."""
+        """Piece -> the peers that it is kept for, until another peer has it."""
         self._operators: dict[str, _Operator] = {}
         self._claims: dict[int, str] = {}
         """Piece of an owner that has it -> the operator alone in saying that it spread."""
+        self._takers = Takers(config.reveal_timeout_s)
+        self._spread_s = 0.0
+        """When a piece was last believed to have spread."""
         self._revealed = 0
-        self._ever_revealed = 0
+        """Pieces that are kept for somebody."""
+        self._may_have_left = 0
+        """Pieces that were revealed, but not those that only idle peers were shown."""
+        self._fetched = 0
+        """Pieces that a peer has to which they were revealed."""
         self._remaining: dict[object, Iterator[int]] = {}
         """Peer -> pieces still to be announced to it after super-seeding."""
         self.is_over = False
@@ -108,17 +137,25 @@ class SuperSeed:
         now: float,
         operator: str,
         uploaded_bytes: Callable[[], int] = _nothing,
+        waits_for_us: Callable[[], bool] = _never,
     ) -> None:
         """Add a peer that nothing is revealed to; ``pieces`` are those it has.
 
-        ``operator`` is that of its address, ``uploaded_bytes`` returns how much we sent to it.
+        ``operator`` is that of its address, ``uploaded_bytes`` returns how much we sent to it,
+        ``waits_for_us`` whether it can take nothing because of us: it is choked or held back.
         """
-        self._peers[key] = _Peer(pieces, operator, uploaded_bytes, progress_s=now)
+        if not self._peers:
+            self._spread_s = now
+        peer = _Peer(pieces, operator, uploaded_bytes, waits_for_us)
+        peer.progress_s = peer.fed_s = peer.looked_s = now
+        self._peers[key] = peer
+        self._takers.joined(key, uploaded_bytes)
 
     def left(self, key: object) -> None:
         """Remove a peer; pieces revealed only to it can be revealed to others."""
         peer = self._peers.pop(key, None)
         self._remaining.pop(key, None)
+        self._takers.left(key)
         if peer is not None:
             if peer.uploaded_bytes():
                 self._operator_of(peer)
@@ -156,21 +193,23 @@ class SuperSeed:
         if peer is None:
             return []
         peer.progress_s = now
-        ready = {key: None} if len(self._peers) == 1 else {}
-        return list(ready | self._seen(key, (piece,)))
+        if piece not in peer.waiting:
+            peer.fed_s = now
+        ready = {key: None} if self._goes_on(key, now) else {}
+        return list(ready | self._seen(key, (piece,), now))
 
     def has_several(self, key: object, now: float) -> list[object]:
         """Handle a message about all pieces of a peer; return as :meth:`has`."""
         peer = self._peers.get(key)
         if peer is None:
             return []
-        peer.progress_s = now
-        ready = {key: None} if len(self._peers) == 1 else {}
+        peer.progress_s = peer.fed_s = now
+        ready = {key: None} if self._goes_on(key, now) else {}
         if not peer.pieces.has_all:
-            ready |= self._seen(key, [each for each in self._owners if peer.pieces.has(each)])
+            ready |= self._seen(key, [each for each in self._owners if peer.pieces.has(each)], now)
         return list(ready)
 
-    def _seen(self, key: object, pieces: Collection[int]) -> dict[object, None]:
+    def _seen(self, key: object, pieces: Collection[int], now: float) -> dict[object, None]:
         """Record that pieces have spread; return the peers they were revealed to."""
         name, operator = self._peers[key].operator, self._operator_of(self._peers[key])
         before = list(islice(operator.claims, self._credit(operator)))  # they may count now
@@ -183,10 +222,13 @@ class SuperSeed:
             if fed and self._is_believed(name, operator, piece):
                 for owner in fed:
                     spread.setdefault(owner, []).append(piece)
+        if spread:
+            self._spread_s = now
         freed = list[int]()
         for owner, its_pieces in spread.items():
             freed += self._forget_waiting(owner, self._peers[owner], its_pieces)
         self._revealed ^= bits_of(freed)
+        self._fetched |= bits_of({piece for its_pieces in spread.values() for piece in its_pieces})
         return dict.fromkeys(spread)
 
     def _is_believed(self, name: str, operator: _Operator, piece: int) -> bool:
@@ -213,9 +255,22 @@ class SuperSeed:
         peer = self._peers.get(key)
         if peer is None or self.is_over or peer.pieces.has_all:
             return 0
-        is_single = len(self._peers) == 1
-        self._expire(key, peer, now, is_single=is_single)
-        return (self._max_single_peer if is_single else self._max_revealed) - len(peer.waiting)
+        self._takers.look(now)
+        self._expire(key, peer, now)
+        most = self._max_single_peer if self._is_single(key) else self._max_revealed
+        return most - len(peer.waiting)
+
+    def _is_single(self, key: object) -> bool:
+        """Return whether a peer must download everything from us, for no other one takes much."""
+        return len(self._peers) == 1 or self._takers.is_sole(key)
+
+    def _goes_on(self, key: object, now: float) -> bool:
+        """Return whether a peer is shown more as soon as it has something, spread or not."""
+        patience_s = self._config.reveal_timeout_s
+        return len(self._peers) == 1 or (
+            self._takers.is_taking(key, patience_s, now)
+            and (self._takers.is_sole(key) or now - self._spread_s >= patience_s)
+        )
 
     def pieces_to_reveal(self, key: object, now: float) -> list[int]:
         """Return the pieces to reveal to a peer now; they count as revealed.
@@ -225,18 +280,23 @@ class SuperSeed:
         room, pieces = self._room_of(key, now), list[int]()
         while len(pieces) < room:
             peer = self._peers[key]
-            if not (chosen := self._choose(peer, room - len(pieces), now)):
+            if not (chosen := self._choose(key, peer, room - len(pieces), now)):
                 break
             pieces += chosen
             bits = bits_of(chosen)
             peer.revealed |= bits
-            self._ever_revealed |= bits
-            self._revealed |= bits
             peer.progress_s = now
-            for piece in chosen:
-                peer.waiting[piece] = now
-                self._owners.setdefault(piece, {})[key] = None
+            peer.waiting |= dict.fromkeys(chosen, now)
+            if not self._is_idle(peer):
+                self._keep(key, chosen, bits)
         return pieces
+
+    def _keep(self, key: object, pieces: Collection[int], bits: int) -> None:
+        """Reveal pieces to no others for now."""
+        self._may_have_left |= bits
+        self._revealed |= bits
+        for piece in pieces:
+            self._owners.setdefault(piece, {})[key] = None
 
     @property
     def is_announced(self) -> bool:
@@ -259,27 +319,70 @@ class SuperSeed:
             del self._peers[key], self._remaining[key]
         return None
 
-    def _expire(self, key: object, peer: _Peer, now: float, *, is_single: bool) -> None:
+    def _expire(self, key: object, peer: _Peer, now: float) -> None:
         """Stop waiting for pieces that no other peer gets, or that this peer does not fetch."""
-        patience_s, expired = self._config.reveal_timeout_s, list[int]()
+        patience_s, goes_on = self._config.reveal_timeout_s, self._goes_on(key, now)
+        expired, unfetched = list[int](), list[int]()
         for piece, revealed_s in peer.waiting.items():
-            is_fetched = peer.pieces.has(piece)
             age_s = now - revealed_s
-            is_old = age_s >= (patience_s if is_fetched else patience_s * UNFETCHED_TIMEOUTS)
-            if is_old or (is_single and is_fetched):
+            if peer.pieces.has(piece):
+                if age_s >= patience_s or (goes_on and self._may_leave_unspread(peer)):
+                    expired.append(piece)
+                continue
+            unfetched.append(piece)
+            if age_s >= patience_s * UNFETCHED_TIMEOUTS:
                 expired.append(piece)
+        self._count_unused(key, peer, now, lacks_some=bool(unfetched))
+        if self._is_idle(peer):
+            self._free_unfetched(
+                key, [piece for piece in unfetched if now - peer.waiting[piece] >= patience_s]
+            )
         self._stop_waiting(key, peer, expired)
+
+    def _count_unused(self, key: object, peer: _Peer, now: float, *, lacks_some: bool) -> None:
+        """Count the time in which a peer that lacks some of what it was shown could take it."""
+        passed_s, peer.looked_s = now - peer.looked_s, now
+        if not lacks_some or self._takers.is_taking(key, self._config.reveal_timeout_s, now):
+            peer.unused_s = 0.0
+        elif not peer.waits_for_us():
+            peer.unused_s += passed_s
+
+    def _is_idle(self, peer: _Peer) -> bool:
+        """Return whether a peer took nothing although it could: no piece is kept for it."""
+        return peer.unused_s >= self._config.reveal_timeout_s * UNUSED_TIMEOUTS
+
+    def _free_unfetched(self, key: object, pieces: Collection[int]) -> None:
+        """Let others have what was kept for an idle peer; it has not left us."""
+        if freed := bits_of(self._give_up(key, pieces)):
+            self._revealed ^= freed
+            self._may_have_left = _without(self._may_have_left, _without(freed, self._fetched))
+
+    def _may_leave_unspread(self, peer: _Peer) -> bool:
+        """Return whether a peer took enough to go on with one more piece that did not spread."""
+        taken_bytes = TAKEN_SHARE * peer.uploaded_bytes()
+        if len(self._peers) > 1 and peer.unspread * self._piece_bytes >= taken_bytes:
+            return False
+        peer.unspread += 1
+        return True
 
     def _stop_waiting(self, key: object, peer: _Peer, pieces: Collection[int]) -> None:
         if pieces:
+            self._fetched |= bits_of([piece for piece in pieces if peer.pieces.has(piece)])
             self._revealed ^= bits_of(self._forget_waiting(key, peer, pieces))
 
     def _forget_waiting(self, key: object, peer: _Peer, pieces: Collection[int]) -> list[int]:
-        """Stop waiting for pieces; return those that are revealed to nobody now."""
-        freed = list[int]()
+        """Stop waiting for pieces; return those that are kept for nobody now."""
         for piece in pieces:
             del peer.waiting[piece]
-            owners = self._owners[piece]
+        return self._give_up(key, pieces)
+
+    def _give_up(self, key: object, pieces: Collection[int]) -> list[int]:
+        """Keep pieces for a peer no longer; return those that are kept for nobody now."""
+        freed = list[int]()
+        for piece in pieces:
+            owners = self._owners.get(piece)
+            if owners is None or key not in owners:
+                continue
             del owners[key]
             if not owners:
                 del self._owners[piece]
@@ -287,18 +390,22 @@ class SuperSeed:
                 freed.append(piece)
         return freed
 
-    def _choose(self, peer: _Peer, count: int, now: float) -> list[int]:
-        """Choose up to ``count`` pieces that no peer has and that are revealed to none.
+    def _choose(self, key: object, peer: _Peer, count: int, now: float) -> list[int]:
+        """Choose up to ``count`` pieces that no peer has and that are kept for none.
 
-        Otherwise some that were never revealed, whatever peers claim to have; otherwise, for a peer
-        without progress, one of the rarest.
+        Otherwise some that cannot have left us, whatever peers claim to have; otherwise the rarest:
+        one for a peer without progress, and as many as it takes if no other peer feeds it.
         """
+        patience_s = self._config.reveal_timeout_s
         hidden = self._all ^ (self._all & (peer.pieces.bits | peer.revealed))
         fresh = _without(self._availability.missing_of_leeches(hidden), self._revealed)
         if not fresh:
-            fresh = _without(hidden, self._ever_revealed)
-        if not fresh and now - peer.progress_s >= self._config.reveal_timeout_s:
-            fresh, count = self._availability.rarest(hidden) if hidden else 0, 1
+            fresh = _without(hidden, self._may_have_left)
+        if not fresh and hidden:
+            if self._goes_on(key, now) and now - peer.fed_s >= patience_s:
+                fresh = self._availability.rarest(hidden)
+            elif now - peer.progress_s >= patience_s:
+                fresh, count = self._availability.rarest(hidden), 1
         return _some_of(fresh, count, self._rng)
 
 
