@@ -1,7 +1,8 @@
 """How much a tracker keeps, whose entries go when it is full, and what an announce costs."""
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,13 @@ from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
 from torrent_engine.base.operators import operator_of
 from torrent_engine.protocol.tracker import swarms as swarms_module
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, AnnounceTotals
-from torrent_engine.protocol.tracker.fair_shares import FairShares
-from torrent_engine.protocol.tracker.swarms import SPARE_DRAWS, SwarmLimits, SwarmStore
+from torrent_engine.protocol.tracker.fair_shares import LARGE, FairShares, with_last
+from torrent_engine.protocol.tracker.swarms import (
+    HEIR_DRAWS,
+    SPARE_DRAWS,
+    SwarmLimits,
+    SwarmStore,
+)
 
 FLOODER = "203.0.113.66"
 EVENTS = list(AnnounceEvent)
@@ -112,7 +118,9 @@ def test_peers_that_all_went_at_once_are_forgotten_by_a_few_requests(
 
 
 def test_one_address_has_no_more_peers_because_a_swarm_is_full_of_others() -> None:
-    swarms = store(max_peers_per_torrent=4, max_peers_per_torrent_of_one=3, max_peers_of_one=5)
+    swarms = store(
+        max_peers_per_torrent=4, max_peers_per_torrent_of_one=3, max_peers=12, max_peers_of_one=5
+    )
     for number in range(5):
         announce(swarms, FLOODER, 1 + number, torrent=number % 2)
     for port in range(1, 5):
@@ -157,7 +165,7 @@ def test_a_torrent_that_others_announce_outlives_what_is_quiet() -> None:
 
 
 def test_who_announced_a_torrent_first_cannot_have_it_forgotten() -> None:
-    swarms = store(max_torrents_of_one=30)
+    swarms = store(max_torrents=60, max_torrents_of_one=30)
     announce(swarms, FLOODER, torrent=0)
     others = [f"192.0.2.{number}" for number in range(5)]
     for host in others:
@@ -168,7 +176,9 @@ def test_who_announced_a_torrent_first_cannot_have_it_forgotten() -> None:
     assert swarms._owners.count(FLOODER) == 30
 
 
-@pytest.mark.parametrize("limits", [{"max_torrents": 40}, {"max_torrents_of_one": 30}])
+@pytest.mark.parametrize(
+    "limits", [{"max_torrents": 40}, {"max_torrents": 60, "max_torrents_of_one": 30}]
+)
 def test_who_joins_a_torrent_of_others_cannot_have_it_forgotten(limits: dict[str, int]) -> None:
     swarms = store(**limits)
     for torrent in range(10):
@@ -196,15 +206,125 @@ def test_torrents_that_only_those_with_very_many_announce_make_room() -> None:
 def test_one_address_cannot_fill_the_tracker_with_peers() -> None:
     swarms = store(max_peers=100, max_peers_of_one=60)
     for number in range(30):
-        announce(swarms, f"192.0.2.{number}", torrent=number)
+        announce(swarms, f"192.0.{number}.1", torrent=number)
     for number in range(5_000):
         announce(swarms, FLOODER, number + 1, torrent=1_000 + number // 20)
     assert swarms.totals()[1] == 90
     for number in range(50):
-        announce(swarms, f"198.51.100.{number}", torrent=number)
+        announce(swarms, f"198.51.{number}.1", torrent=number)
     assert swarms.totals()[1] == 100
-    assert all("198.51.100." + str(number) in hosts_in(swarms, number) for number in range(50))
-    assert all(f"192.0.2.{number}" in hosts_in(swarms, number) for number in range(30))
+    assert all(f"198.51.{number}.1" in hosts_in(swarms, number) for number in range(50))
+    assert all(f"192.0.{number}.1" in hosts_in(swarms, number) for number in range(30))
+
+
+def site(number: int) -> str:
+    """Return an address in a /64 of its own; all of them are in one /48."""
+    return f"2001:db8:5:{number:x}::1"
+
+
+def test_one_48_cannot_fill_a_swarm() -> None:
+    swarms = store(max_peers_per_torrent=50)
+    honest = [f"192.0.{number}.1" for number in range(40)]
+    for host in honest:
+        announce(swarms, host)
+    for number in range(200):
+        announce(swarms, site(number))
+    assert hosts_in(swarms) == [*honest, *map(site, range(190, 200))]
+    announce(swarms, "198.51.100.1")
+    assert len(hosts_in(swarms)) == 50
+    assert {*honest, "198.51.100.1"} < {*hosts_in(swarms)}
+
+
+def test_one_48_cannot_have_the_torrents_of_others_forgotten() -> None:
+    swarms = store(max_torrents=50)
+    for torrent in range(20):
+        for number in range(5):
+            announce(swarms, f"192.{torrent}.{number}.1", torrent=torrent)
+    for torrent in range(20):
+        announce(swarms, site(torrent), torrent=torrent)
+    for number in range(300):
+        announce(swarms, site(number), torrent=100 + number)
+    assert swarms.totals()[0] == 50
+    assert all(len(hosts_in(swarms, torrent)) == 6 for torrent in range(20))
+    assert all(hosts_in(swarms, 100 + number) for number in range(270, 300))
+
+
+def test_one_48_cannot_fill_the_tracker_with_peers() -> None:
+    swarms = store(max_peers=100)
+    honest = {f"192.0.{number}.1" for number in range(80)}
+    for host in honest:
+        announce(swarms, host)
+    for number in range(500):
+        announce(swarms, site(number), torrent=number % 7)
+    assert swarms.totals()[1] == 100
+    assert honest <= {*hosts_in(swarms)}
+
+
+def test_in_the_network_with_most_the_operator_with_most_gives_way() -> None:
+    swarms = store(max_peers_per_torrent=12)
+    for number in range(5):
+        announce(swarms, f"203.0.113.{number}")
+    for port in range(1, 5):
+        announce(swarms, FLOODER, port)
+    for number in range(3):
+        announce(swarms, f"192.0.{number}.1")
+    for number in range(3):
+        announce(swarms, f"198.51.{number}.1")
+    assert Counter(hosts_in(swarms))[FLOODER] == 1
+    assert all(f"203.0.113.{number}" in hosts_in(swarms) for number in range(5))
+    announce(swarms, "198.51.77.1")
+    assert "203.0.113.0" not in hosts_in(swarms)  # each has one now
+
+
+def test_where_nobody_has_more_than_one_the_torrent_that_is_quiet_for_longest_goes() -> None:
+    swarms = store(max_torrents=3)
+    for torrent in (0, 1, 2, 0):
+        announce(swarms, f"192.0.{torrent}.1", torrent=torrent)
+    announce(swarms, "192.0.7.1", 2, torrent=1)  # by another one
+    announce(swarms, "198.51.100.1", torrent=3)
+    assert [bool(hosts_in(swarms, torrent)) for torrent in range(4)] == [True, True, False, True]
+
+
+def test_peers_of_a_large_torrent_that_is_evicted_are_removed_by_later_announces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(swarms_module, "MAX_DETACHED", 4)
+    swarms = store(max_torrents=1)
+    for number in range(10):
+        announce(swarms, f"192.0.{number}.1")
+    kept = []
+    for torrent in (1, 1, 1, 0):
+        announce(swarms, "198.51.100.1", torrent=torrent)
+        kept.append((swarms.totals(), len(swarms._peers)))
+    assert kept == [((1, 1), 7), ((1, 1), 3), ((1, 1), 1), ((1, 1), 1)]
+    assert hosts_in(swarms) == ["198.51.100.1"]
+    assert not swarms._detached or not swarms._detached[0].peers
+
+
+def test_a_torrent_that_is_announced_again_after_it_was_evicted_is_a_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(swarms_module, "MAX_DETACHED", 1)
+    swarms = store(max_torrents=1)
+    for number in range(10):
+        announce(swarms, f"192.0.{number}.1")
+    announce(swarms, "198.51.100.1", torrent=1)
+    for port in range(1, 30):
+        assert "192.0.0.1" not in {each.host for each in announce(swarms, "198.51.1.1", port)}
+    assert len(hosts_in(swarms)) == len(swarms._peers) == 29
+
+
+def test_of_a_large_torrent_a_few_peers_are_asked_whether_it_passes_to_them() -> None:
+    rng = CountingRandom(1)
+    swarms = SwarmStore(interval_s=100.0, rng=rng, limits=SwarmLimits(max_torrents=10))
+    for number in range(1_000):
+        announce(swarms, site(number), numwant=0)
+    for torrent in range(1, 10):
+        announce(swarms, site(torrent), torrent=torrent, numwant=0)
+    rng.drawn = 0
+    announce(swarms, "192.0.2.1", torrent=77, numwant=0)
+    assert not hosts_in(swarms, 0)
+    assert HEIR_DRAWS <= rng.drawn <= 2 * HEIR_DRAWS
 
 
 class CountingRandom(random.Random):
@@ -282,7 +402,7 @@ def test_whatever_is_announced_the_bounds_and_the_counts_hold(
     swarms.scrape(info_hash(0), now=now + 1_000.0)
     assert swarms.totals()[1] == 0
     assert swarms._operators.count(FLOODER) == 0
-    assert not swarms._operators._by_operator
+    assert not len(swarms._operators)
 
 
 def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
@@ -293,10 +413,10 @@ def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
     operators = Counter(peer.operator for peer in peers)
     assert max(owners.values(), default=0) <= limits.max_torrents_of_one
     assert max(operators.values(), default=0) <= limits.max_peers_of_one
-    assert dict(operators) == {
-        name: len(of_one) for name, of_one in swarms._operators._by_operator.items()
-    }
-    assert sum(len(swarm.peers) for swarm in swarms._swarms.values()) == len(peers)
+    assert {name: swarms._operators.count(name) for name in operators} == operators
+    assert len(swarms._operators) == len(peers)
+    living = sum(len(swarm.peers) for swarm in swarms._swarms.values())
+    assert living + sum(len(swarm.peers) for swarm in swarms._detached) == len(peers)
     for swarm in swarms._swarms.values():
         assert swarm.peers or swarm.downloads
         assert len(swarm.peers) <= limits.max_peers_per_torrent
@@ -310,23 +430,80 @@ def check(swarms: SwarmStore, limits: SwarmLimits) -> None:
         assert all(group[peer.place] is peer for group in swarm.groups for peer in group)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6), st.booleans())))
-def test_a_crowd_knows_who_has_most(steps: list[tuple[str, int, bool]]) -> None:
-    crowd, model = FairShares[int](), dict[str, list[int]]()
-    for operator, entry, is_added in steps:
-        of_one = model.setdefault(operator, [])
-        if entry in of_one:
-            of_one.remove(entry)
+@dataclass(eq=False)
+class OwnedEntry:
+    operator: str
+
+    @property
+    def network(self) -> str:
+        return self.operator[0]
+
+
+ENTRIES = [OwnedEntry(operator) for operator in ("a1", "a2", "a3", "b1", "b2", "c1") * 4]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(ENTRIES) - 1), st.booleans())))
+def test_shares_know_who_has_most(steps: list[tuple[int, bool]]) -> None:
+    shares, model = FairShares[OwnedEntry](), list[OwnedEntry]()
+    for number, is_added in steps:
+        entry = ENTRIES[number]
+        if entry in model:
+            model.remove(entry)
         if is_added:
-            of_one.append(entry)
-            crowd.add(operator, entry)
+            model.append(entry)
+            shares.add(entry)
         else:
-            crowd.remove(operator, entry)
-        most = max(map(len, model.values()))
-        assert crowd.count(operator) == len(of_one)
-        assert crowd.oldest(operator) == (of_one[0] if of_one else None)
-        surplus = crowd.surplus("new")
-        if most < 2:
-            assert surplus is None
-        else:
-            assert surplus in {each[0] for each in model.values() if len(each) == most}
+            shares.remove(entry)
+        check_shares(shares, model)
+
+
+def check_shares(shares: FairShares[OwnedEntry], model: list[OwnedEntry]) -> None:
+    assert len(shares) == len(model)
+    operators = Counter(each.operator for each in model)
+    networks = Counter(each.network for each in model)
+    for operator in {each.operator for each in ENTRIES}:
+        network = operator[0]
+        assert shares.count(operator) == operators[operator]
+        assert shares.size(network) == networks[network]
+        own = [each for each in model if each.operator == operator]
+        assert shares.oldest(operator) == (own[0] if own else None)
+        assert shares.surplus(operator, network) in surplus_of(model, operator)
+    assert shares.surplus("d1", "d") in surplus_of(model, "d1")
+
+
+def surplus_of(model: list[OwnedEntry], operator: str) -> list[OwnedEntry | None]:
+    """Return the entries that may be evicted for one of an operator: a tie leaves a choice."""
+    found: list[OwnedEntry | None] = []
+    for network in with_most([each.network for each in model], operator[0]):
+        operators = [each.operator for each in model if each.network == network]
+        crowds = with_most(operators, operator)
+        found += [next(each for each in model if each.operator == crowd) for crowd in crowds]
+    return found or [None]
+
+
+def with_most(names: list[str], own: str) -> list[str]:
+    """Return the names that are there most often; only the own one if it is among them."""
+    counts = Counter(names)
+    most = max(counts.values(), default=0)
+    return [own] if most and counts[own] == most else [n for n in counts if counts[n] == most]
+
+
+def test_where_all_have_one_entry_the_least_recent_is_the_surplus() -> None:
+    shares = FairShares[OwnedEntry]()
+    entries = [OwnedEntry(f"{network}{number}") for network in "abc" for number in range(3)]
+    for entry in (*entries, *entries[:4]):
+        shares.add(entry)
+    shares.remove(entries[8])
+    shares.remove(entries[7])
+    shares.remove(entries[0])
+    assert shares.surplus("d1", "d") == entries[4]
+
+
+def test_the_first_of_many_keys_is_found_without_those_that_were_removed() -> None:
+    keys: dict[int, None] = {}
+    for number in range(LARGE):
+        assert type(keys) is dict
+        keys = with_last(keys, number)
+    assert list(keys) == list(range(LARGE))
+    assert isinstance(keys, OrderedDict)
+    assert list(with_last(keys, 0))[-1] == 0

@@ -1,8 +1,9 @@
 """The swarms of a tracker; bounded, with expiry of peers.
 
-An announce takes constant time. If the store is full, the oldest entry of the operator (an IPv4
-address, an IPv6 /64) with the most entries is evicted. A torrent is an entry of one operator: while
-another announces it that has fewer torrents, it passes to that one instead of being evicted.
+An announce takes constant time. If the store is full, an entry of the network (an IPv4 /24, an IPv6
+/48) with the most entries is evicted, there one of the operator (an IPv4 address, an IPv6 /64) with
+the most, of these the one that was announced least recently. A torrent is an entry of one operator:
+while another announces it that has fewer torrents, it passes to that one instead of being evicted.
 Source: BEP 3 (announces), BEP 48 (counts).
 """
 
@@ -13,14 +14,16 @@ from math import inf
 from typing import Final
 
 from torrent_engine.base.ids import InfoHash, PeerAddress
-from torrent_engine.base.operators import operator_of
+from torrent_engine.base.operators import network_of, operator_of
 from torrent_engine.protocol.tracker.announce import AnnounceEvent, AnnounceRequest, ScrapeCounts
-from torrent_engine.protocol.tracker.fair_shares import FairShares
+from torrent_engine.protocol.tracker.fair_shares import Entry, FairShares
 
 EXPIRY_INTERVALS: Final = 2.5  # ours: a peer may miss one announce
 MAX_EXPIRED: Final = 2_000  # ours: at once, some ms; later requests remove the rest
+MAX_DETACHED: Final = 25  # ours: peers of evicted torrents that an announce removes, 0.1 ms
 EXPIRY_PAUSE_S: Final = 0.1  # ours: after so many; a scrape of many torrents asks for each
-MAX_CHARGES: Final = 500  # ours: passed on for one new torrent, some ms
+MAX_CHARGES: Final = 100  # ours: passed on for one new torrent, a ms
+HEIR_DRAWS: Final = 32  # ours: peers of a torrent of which one may be charged with it
 SPARE_DRAWS: Final = 4  # ours: the announcing peer, and its peer id, may be drawn
 NOTHING: Final = ScrapeCounts(seeds=0, leeches=0, downloads=0)
 
@@ -44,12 +47,15 @@ class SwarmLimits:
 class SwarmPeer:
     """One peer of a swarm at its last announce."""
 
-    __slots__ = ("address", "is_seed", "operator", "peer_id", "place", "seen_s", "swarm")
+    __slots__ = ("address", "is_seed", "network", "operator", "peer_id", "place", "seen_s", "swarm")
 
-    def __init__(self, swarm: "TrackerSwarm", address: PeerAddress, operator: str) -> None:
+    def __init__(
+        self, swarm: "TrackerSwarm", address: PeerAddress, operator: str, network: str
+    ) -> None:
         self.swarm = swarm
         self.address = address
         self.operator = operator
+        self.network = network
         self.peer_id = b""
         self.is_seed = False
         self.seen_s = 0.0
@@ -57,18 +63,23 @@ class SwarmPeer:
         """Its index in its group."""
 
 
+NO_PEERS: Final[list[SwarmPeer]] = []
+"""A group that had none yet; shared, as the garbage collector looks at each list."""
+
+
 class TrackerSwarm:
     """The peers of one torrent, in four groups: IPv4 and IPv6, leeches and seeds."""
 
-    __slots__ = ("downloads", "groups", "info_hash", "operator", "peers", "shares")
+    __slots__ = ("downloads", "groups", "info_hash", "network", "operator", "peers", "shares")
 
-    def __init__(self, info_hash: InfoHash, operator: str) -> None:
+    def __init__(self, info_hash: InfoHash, operator: str, network: str) -> None:
         self.info_hash = info_hash
         self.operator = operator
         """The operator that it is charged to: the first, until one that has fewer announces it."""
+        self.network = network
         self.peers: dict[PeerAddress, SwarmPeer] = {}
         """The least recent announce first."""
-        self.groups: tuple[list[SwarmPeer], ...] = ([], [], [], [])
+        self.groups = [NO_PEERS] * 4
         self.shares: FairShares[SwarmPeer] | None = None
         """None while the swarm is small."""
         self.downloads = 0
@@ -86,20 +97,18 @@ class TrackerSwarm:
             if is_known:
                 self._leave_group(peer)
             peer.is_seed = is_seed
-            group = self._group_of(peer)
-            peer.place = len(group)
-            group.append(peer)
+            self._join_group(peer)
         if self.shares is not None:
-            self.shares.add(peer.operator, peer)
+            self.shares.add(peer)
 
     def remove(self, peer: SwarmPeer) -> None:
         """Remove one of its peers."""
         del self.peers[peer.address]
         self._leave_group(peer)
         if self.shares is not None:
-            self.shares.remove(peer.operator, peer)
+            self.shares.remove(peer)
 
-    def surplus(self, operator: str, limits: SwarmLimits) -> SwarmPeer | None:
+    def surplus(self, operator: str, network: str, limits: SwarmLimits) -> SwarmPeer | None:
         """Return the peer to evict for a new one of an operator; None if there is room."""
         is_full = len(self.peers) >= limits.max_peers_per_torrent
         if not is_full and len(self.peers) < limits.max_peers_per_torrent_of_one:
@@ -107,9 +116,7 @@ class TrackerSwarm:
         shares = self._counted()
         if shares.count(operator) >= limits.max_peers_per_torrent_of_one:
             return shares.oldest(operator)
-        if not is_full:
-            return None
-        return shares.surplus(operator) or next(iter(self.peers.values()))
+        return shares.surplus(operator, network) if is_full else None
 
     def draw(
         self, count: int, *, v6: bool | None, with_seeds: bool, rng: random.Random
@@ -135,15 +142,24 @@ class TrackerSwarm:
         if self.shares is None:
             self.shares = FairShares()
             for peer in self.peers.values():
-                self.shares.add(peer.operator, peer)
+                self.shares.add(peer)
         return self.shares
 
-    def _group_of(self, peer: SwarmPeer) -> list[SwarmPeer]:
-        return self.groups[2 * (":" in peer.address.host) + peer.is_seed]
+    def any_peer(self) -> SwarmPeer | None:
+        """Return one of its peers; None if it has none."""
+        return next((group[-1] for group in self.groups if group), None)
+
+    def _join_group(self, peer: SwarmPeer) -> None:
+        number = _group_of(peer)
+        group = self.groups[number]
+        if group is NO_PEERS:
+            group = self.groups[number] = []
+        peer.place = len(group)
+        group.append(peer)
 
     def _leave_group(self, peer: SwarmPeer) -> None:
         """Remove a peer from its group by moving the last one to its index."""
-        group = self._group_of(peer)
+        group = self.groups[_group_of(peer)]
         last = group.pop()
         if last is not peer:
             group[peer.place] = last
@@ -168,6 +184,8 @@ class SwarmStore:
         self._owners: FairShares[TrackerSwarm] = FairShares()
         self._peers: OrderedDict[SwarmPeer, None] = OrderedDict()  # quiet longest first
         self._operators: FairShares[SwarmPeer] = FairShares()
+        self._detached: list[TrackerSwarm] = []
+        """Evicted torrents, whose peers are removed by later announces."""
 
     def announce(
         self,
@@ -180,20 +198,21 @@ class SwarmStore:
         """Record an announce; return up to ``numwant`` other peers at random.
 
         ``v6`` restricts them to one address family. A seed gets only leeches, except at its first
-        announce: aria2 announces left=0 for magnet links. If the store is full, the oldest entry of
-        the operator with the most entries is evicted.
+        announce: aria2 announces left=0 for magnet links. If the store is full, an entry of the
+        network with the most entries is evicted.
         """
         self._expire(now)
+        self._clear_detached()
         if request.event is AnnounceEvent.STOPPED:
             self._stopped(request.info_hash, address)
             return []
-        operator = operator_of(address.host)
-        swarm = self._swarm(request.info_hash, operator)
+        operator, network = operator_of(address.host), network_of(address.host)
+        swarm = self._swarm(request.info_hash, operator, network)
         known = swarm.peers.get(address)
         is_seed = request.totals.left_bytes == 0
         if request.event is AnnounceEvent.COMPLETED and known is not None and not known.is_seed:
             swarm.downloads += 1
-        peer = known or self._new_peer(swarm, address, operator)
+        peer = known or self._new_peer(SwarmPeer(swarm, address, operator, network))
         self._update(peer, request, now, is_seed=is_seed)
         wanted = max(request.numwant, 0)
         drawn = swarm.draw(
@@ -211,7 +230,8 @@ class SwarmStore:
 
     def totals(self) -> tuple[int, int]:
         """Return the numbers of torrents and of peers."""
-        return len(self._swarms), len(self._peers)
+        detached = sum(len(swarm.peers) for swarm in self._detached)
+        return len(self._swarms), len(self._peers) - detached
 
     def _update(
         self, peer: SwarmPeer, request: AnnounceRequest, now: float, *, is_seed: bool
@@ -220,69 +240,63 @@ class SwarmStore:
         peer.swarm.put(peer, is_seed=is_seed)
         self._peers[peer] = None
         self._peers.move_to_end(peer)
-        self._operators.add(peer.operator, peer)
+        self._operators.add(peer)
 
-    def _swarm(self, info_hash: InfoHash, operator: str) -> TrackerSwarm:
+    def _swarm(self, info_hash: InfoHash, operator: str, network: str) -> TrackerSwarm:
         """Return the swarm of a torrent, creating it if needed."""
         swarm = self._swarms.get(info_hash)
         if swarm is None:
-            self._make_room_for_swarm(operator)
-            swarm = self._swarms[info_hash] = TrackerSwarm(info_hash, operator)
-        elif self._has_fewer(operator, swarm):
-            self._charge(swarm, operator)
-        self._owners.add(swarm.operator, swarm)
+            self._make_room_for_swarm(operator, network)
+            swarm = self._swarms[info_hash] = TrackerSwarm(info_hash, operator, network)
+        elif self._owners.has_fewer(operator, network, swarm):
+            self._charge(swarm, operator, network)
+        self._owners.add(swarm)
         return swarm
 
-    def _make_room_for_swarm(self, operator: str) -> None:
+    def _make_room_for_swarm(self, operator: str, network: str) -> None:
         """Evict a swarm if there are too many; those that others announce pass to them first."""
+        surplus = self._surplus_swarm(operator, network)
         for _ in range(MAX_CHARGES):
-            surplus = self._surplus_swarm(operator)
             heir = None if surplus is None else self._heir(surplus)
             if surplus is None or heir is None:
                 break
-            self._charge(surplus, heir)
+            self._charge(surplus, heir.operator, heir.network)
+            surplus = self._surplus_swarm(operator, network)
         if surplus is not None:
-            for peer in list(surplus.peers.values()):
-                self._remove(peer)
             self._remove_swarm(surplus)
+            surplus.shares = None
+            self._detached.append(surplus)
+            self._clear_detached()
 
-    def _surplus_swarm(self, operator: str) -> TrackerSwarm | None:
+    def _surplus_swarm(self, operator: str, network: str) -> TrackerSwarm | None:
         """Return the swarm to evict for a new one of an operator; None if there is room."""
-        if self._owners.count(operator) >= self._limits.max_torrents_of_one:
-            return self._owners.oldest(operator)
-        if len(self._swarms) >= self._limits.max_torrents:
-            return self._owners.surplus(operator) or next(iter(self._swarms.values()))
-        return None
+        most, most_of_one = self._limits.max_torrents, self._limits.max_torrents_of_one
+        return _surplus(self._owners, operator, network, most, most_of_one)
 
-    def _heir(self, swarm: TrackerSwarm) -> str | None:
-        """Return an operator with a peer there that may be charged instead; None if none may."""
-        operators = (peer.operator for peer in swarm.peers.values())
-        return next((each for each in operators if self._has_fewer(each, swarm)), None)
+    def _heir(self, swarm: TrackerSwarm) -> SwarmPeer | None:
+        """Return a peer there whose operator may be charged instead; None if none may.
 
-    def _has_fewer(self, operator: str, swarm: TrackerSwarm) -> bool:
-        """Return whether an operator charged with a swarm has fewer than the present one has."""
-        return self._owners.count(operator) + 1 < self._owners.count(swarm.operator)
+        Of a large swarm some peers are looked at.
+        """
+        peers = swarm.draw(HEIR_DRAWS, v6=None, with_seeds=True, rng=self._rng)
+        has_fewer = self._owners.has_fewer
+        return next((each for each in peers if has_fewer(each.operator, each.network, swarm)), None)
 
-    def _charge(self, swarm: TrackerSwarm, operator: str) -> None:
-        self._owners.remove(swarm.operator, swarm)
-        swarm.operator = operator
-        self._owners.add(operator, swarm)
+    def _charge(self, swarm: TrackerSwarm, operator: str, network: str) -> None:
+        self._owners.remove(swarm)
+        swarm.operator, swarm.network = operator, network
+        self._owners.add(swarm)
 
-    def _new_peer(self, swarm: TrackerSwarm, address: PeerAddress, operator: str) -> SwarmPeer:
-        """Create a peer, making room for it; it is not in the swarm yet."""
-        if (surplus := swarm.surplus(operator, self._limits)) is not None:
+    def _new_peer(self, peer: SwarmPeer) -> SwarmPeer:
+        """Make room for a new peer, and return it; it is not in its swarm yet."""
+        swarm, operator, network = peer.swarm, peer.operator, peer.network
+        if (surplus := swarm.surplus(operator, network, self._limits)) is not None:
             self._remove(surplus, keeps=swarm)
-        if (surplus := self._surplus(operator)) is not None:
+        most, most_of_one = self._limits.max_peers, self._limits.max_peers_of_one
+        surplus = _surplus(self._operators, operator, network, most, most_of_one)
+        if surplus is not None:
             self._remove(surplus, keeps=swarm)
-        return SwarmPeer(swarm, address, operator)
-
-    def _surplus(self, operator: str) -> SwarmPeer | None:
-        """Return the peer to evict for a new one of an operator; None if there is room."""
-        if self._operators.count(operator) >= self._limits.max_peers_of_one:
-            return self._operators.oldest(operator)
-        if len(self._peers) >= self._limits.max_peers:
-            return self._operators.surplus(operator) or next(iter(self._peers))
-        return None
+        return peer
 
     def _stopped(self, info_hash: InfoHash, address: PeerAddress) -> None:
         swarm = self._swarms.get(info_hash)
@@ -295,13 +309,25 @@ class SwarmStore:
         swarm = peer.swarm
         swarm.remove(peer)
         del self._peers[peer]
-        self._operators.remove(peer.operator, peer)
+        self._operators.remove(peer)
         if not swarm.peers and not swarm.downloads and swarm is not keeps:
             self._remove_swarm(swarm)
 
     def _remove_swarm(self, swarm: TrackerSwarm) -> None:
-        self._owners.remove(swarm.operator, swarm)
-        self._swarms.pop(swarm.info_hash, None)
+        self._owners.remove(swarm)
+        if self._swarms.get(swarm.info_hash) is swarm:
+            del self._swarms[swarm.info_hash]
+
+    def _clear_detached(self) -> None:
+        """Remove peers of evicted torrents; of very many a part."""
+        for _ in range(MAX_DETACHED):
+            if not self._detached:
+                return
+            peer = self._detached[-1].any_peer()
+            if peer is None:
+                self._detached.pop()
+            else:
+                self._remove(peer)
 
     def _expire(self, now: float) -> None:
         """Remove peers without a recent announce; of very many a part."""
@@ -314,3 +340,16 @@ class SwarmStore:
                 return
             self._remove(peer)
         self._expires_at_s = now + EXPIRY_PAUSE_S
+
+
+def _group_of(peer: SwarmPeer) -> int:
+    return 2 * (":" in peer.address.host) + peer.is_seed
+
+
+def _surplus(
+    shares: FairShares[Entry], operator: str, network: str, most: int, most_of_one: int
+) -> Entry | None:
+    """Return the entry to evict for a new one of an operator; None if there is room."""
+    if shares.count(operator) >= most_of_one:
+        return shares.oldest(operator)
+    return shares.surplus(operator, network) if len(shares) >= most else None
