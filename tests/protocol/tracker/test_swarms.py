@@ -217,6 +217,34 @@ def test_one_address_cannot_fill_the_tracker_with_peers() -> None:
     assert all(f"192.0.{number}.1" in hosts_in(swarms, number) for number in range(30))
 
 
+def test_one_address_may_have_more_torrents_than_its_limit_while_half_the_store_is_free() -> None:
+    swarms = store(max_torrents=100, max_torrents_of_one=10)
+    for torrent in range(200):
+        announce(swarms, FLOODER, torrent=torrent)
+    assert swarms.totals()[0] == 50
+    for torrent in range(300, 350):
+        announce(swarms, f"192.0.{torrent - 300}.1", torrent=torrent)
+        announce(swarms, FLOODER, torrent=torrent + 1_000)  # in place of its own
+    assert swarms._owners.count(FLOODER) == 50
+    for torrent in range(400, 449):
+        announce(swarms, f"198.51.{torrent - 400}.1", torrent=torrent)
+    assert swarms.totals()[0] == 100
+    assert swarms._owners.count(FLOODER) == 1  # it gave way
+    assert all(hosts_in(swarms, torrent) for torrent in (*range(300, 350), *range(400, 449)))
+
+
+def test_one_address_may_have_more_peers_than_its_limit_while_half_the_store_is_free() -> None:
+    swarms = store(max_peers=100, max_peers_of_one=10)
+    for torrent in range(200):
+        announce(swarms, FLOODER, torrent=torrent)
+    assert swarms.totals()[1] == 50
+    for torrent in range(300, 390):
+        announce(swarms, f"192.0.{torrent - 300}.1", torrent=torrent)
+    assert swarms.totals()[1] == 100
+    assert swarms._operators.count(FLOODER) == 10
+    assert all(hosts_in(swarms, torrent) for torrent in range(300, 390))
+
+
 def site(number: int) -> str:
     """Return an address in a /64 of its own; all of them are in one /48."""
     return f"2001:db8:5:{number:x}::1"

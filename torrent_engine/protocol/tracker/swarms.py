@@ -34,11 +34,11 @@ class SwarmLimits:
 
     max_torrents: int = 10_000
     max_torrents_of_one: int = 2_500
-    """Torrents that are charged to one operator."""
+    """Torrents that are charged to one operator, while at least half of all are in use."""
     max_peers: int = 100_000
     """Over all torrents."""
     max_peers_of_one: int = 5_000
-    """Over all torrents, of one operator."""
+    """Over all torrents, of one operator, while at least half of all are in use."""
     max_peers_per_torrent: int = 5_000
     max_peers_per_torrent_of_one: int = 256
     """Above 1, because many peers may share an address by NAT."""
@@ -350,6 +350,7 @@ def _surplus(
     shares: FairShares[Entry], operator: str, network: str, most: int, most_of_one: int
 ) -> Entry | None:
     """Return the entry to evict for a new one of an operator; None if there is room."""
-    if shares.count(operator) >= most_of_one:
+    is_half_full = len(shares) * 2 >= most
+    if is_half_full and shares.count(operator) >= most_of_one:
         return shares.oldest(operator)
     return shares.surplus(operator, network) if len(shares) >= most else None
