@@ -17,6 +17,7 @@ from tests.support.swarm import until
 from torrent_engine.base.config import TrackerConfig
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import InfoHash, PeerAddress, PeerId
+from torrent_engine.base.operators import network_of
 from torrent_engine.codec.bencode import decode
 from torrent_engine.net.http.client import HttpClient
 from torrent_engine.net.sockets import tcp
@@ -24,7 +25,7 @@ from torrent_engine.net.sockets.fairness import BUDGET_S, LoopTurn, RateGate
 from torrent_engine.net.tracker import embedded as embedded_tracker
 from torrent_engine.net.tracker import embedded_http
 from torrent_engine.net.tracker.client import open_tracker_client
-from torrent_engine.net.tracker.embedded import EmbeddedTracker
+from torrent_engine.net.tracker.embedded import ACCEPT_BURST, NETWORK_SHARE, EmbeddedTracker
 from torrent_engine.net.tracker.embedded_http import serve_http
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
@@ -332,8 +333,41 @@ async def test_b5_connections_past_the_cap_are_closed(monkeypatch):
         assert (await first.receive()).startswith(b"HTTP/1.1 200")
 
 
+async def test_b5_requests_of_one_network_wait_their_turn(monkeypatch):
+    monkeypatch.setattr(embedded_tracker, "MAX_REQUESTS_PER_S", 0.01)
+    monkeypatch.setattr(embedded_tracker, "NETWORK_SHARE", 1)
+    async with (
+        EmbeddedTracker(("127.0.0.1", "::1")) as tracker,
+        await anyio.connect_tcp("127.0.0.1", tracker.port) as first,
+    ):
+        await first.send(get("/stats"))
+        assert (await first.receive()).startswith(b"HTTP/1.1 200")
+        async with await anyio.connect_tcp(
+            "127.0.0.1", tracker.port, local_host="127.0.0.2"
+        ) as neighbour:
+            await neighbour.send(get("/stats"))
+            paces, key = tracker._network_paces, network_of("127.0.0.1")
+            await until(lambda: paces[key]._lock.statistics().locked)
+            with anyio.move_on_after(0.05) as silence:
+                await neighbour.receive()
+            assert silence.cancelled_caught
+    assert not tracker._paces
+    assert not tracker._network_paces
+
+
+def test_b5_connections_of_one_network_have_a_rate_in_common():
+    tracker = EmbeddedTracker()
+    taken = sum(
+        tracker._admits(f"2001:db8:5:{number:x}::1", 0.0)
+        for number in range(2 * ACCEPT_BURST * NETWORK_SHARE)
+    )
+    assert taken == ACCEPT_BURST * NETWORK_SHARE
+    assert tracker._admits("192.0.2.1", 0.0)
+
+
 async def test_b5_requests_of_one_address_wait_their_turn(monkeypatch):
     monkeypatch.setattr(embedded_tracker, "MAX_REQUESTS_PER_S", 0.01)
+    monkeypatch.setattr(embedded_tracker, "NETWORK_SHARE", 1_000_000)
     async with EmbeddedTracker("127.0.0.1") as tracker:
         async with await anyio.connect_tcp("127.0.0.1", tracker.port) as first:
             await first.send(get("/stats") * 50)

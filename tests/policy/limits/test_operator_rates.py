@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torrent_engine.base.operators import network_of
 from torrent_engine.policy.limits.operator_rates import OperatorRates
 
 
@@ -24,6 +25,14 @@ def test_b5_the_addresses_of_one_64_have_one_rate_and_so_have_the_spellings_of_i
         True,
         False,
     ]
+
+
+def test_b5_addresses_may_share_a_rate_by_another_key() -> None:
+    rates = OperatorRates(1.0, 2, key_of=network_of)
+    hosts = [f"2001:db8:0:{number}::1" for number in range(3)]
+    assert [rates.take(host, 0.0) for host in hosts] == [True, True, False]
+    assert rates.delay_s(hosts[0], 0.0) == 1.0
+    assert rates.take("2001:db8:1::1", 0.0)
 
 
 def test_no_rate_is_no_limit_and_no_memory() -> None:

@@ -377,6 +377,23 @@ def test_one_address_gets_some_hundred_answers_a_second_and_keeps_nobody_waiting
     assert announces(SECOND, 1.0) == 1
 
 
+def test_one_network_gets_ten_times_the_answers_of_one_address(monkeypatch):
+    monkeypatch.setattr(udp_server, "MAX_REQUESTS_PER_S", 5)
+    monkeypatch.setattr(udp_server, "MAX_NETWORK_REQUESTS_PER_S", 50)
+    t = udp()
+
+    def answers(host, count):
+        source = PeerAddress(host, 6881)
+        packet = udp_announce.encode_scrape(
+            [INFO_HASH], connection_id=connection_id(t, source, now=0.0), transaction_id=1
+        )
+        return sum(t.handle(packet, source, now=0.0) is not None for _ in range(count))
+
+    assert answers("2001:db8:5::1", 1_000) == 5  # those that are too many do not count
+    assert [answers(f"2001:db8:5:{site:x}::1", 5) for site in range(1, 12)] == [5] * 9 + [0] * 2
+    assert answers("2001:db8:6::1", 5) == 5
+
+
 BAD_PACKETS = {
     "announce_short": pack(">II", 1, 1) + bytes(20),
     "announce_port_zero": pack(">II", 1, 1) + bytes(82),

@@ -77,12 +77,16 @@ LOOP_TURN: Final = LoopTurn()
 
 
 class RateGate:
-    """A rate limit for expensive work, first come, first served; 0 is unlimited."""
+    """A rate limit for expensive work, first come, first served; 0 is unlimited.
 
-    def __init__(self, per_second: float) -> None:
+    What it lets pass waits for ``common``, a gate of several ones, too.
+    """
+
+    def __init__(self, per_second: float, common: "RateGate | None" = None) -> None:
         self._interval_s = 1 / per_second if per_second else 0.0
         self._lock = anyio.Lock()
         self._next_s = float("-inf")
+        self._common = common
 
     async def turn(self) -> None:
         """Wait until the next unit of work may start; a cancelled wait does not count."""
@@ -90,4 +94,6 @@ class RateGate:
             wait_s = self._next_s - anyio.current_time()
             if wait_s > 0:
                 await anyio.sleep(wait_s)
+            if self._common is not None:
+                await self._common.turn()
             self._next_s = anyio.current_time() + self._interval_s

@@ -21,7 +21,7 @@ import anyio.lowlevel
 
 from torrent_engine.base.errors import NetworkError
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.operators import operator_of
+from torrent_engine.base.operators import network_of, operator_of
 from torrent_engine.net.sockets.fairness import LOOP_TURN, RateGate
 from torrent_engine.net.sockets.handshake_limits import HandshakeLimiter
 from torrent_engine.net.sockets.tcp import (
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 MAX_REQUESTS_PER_S: Final = 300.0  # ours: of one operator over TCP; each takes 1 ms
 MAX_ACCEPTS_PER_S: Final = 300.0  # ours: of one operator; each takes 0.5 ms
 ACCEPT_BURST: Final = 500  # ours
+NETWORK_SHARE: Final = 10  # ours: a network has so many times the rates of one operator
 MAX_CONNECTIONS: Final = 500  # ours: over TCP
 REQUEST_TIMEOUT_S: Final = 10.0  # ours: for a complete request, including the wait
 _PORT_TRIES: Final = 20  # a free TCP port may be in use for UDP
@@ -91,7 +92,11 @@ class EmbeddedTracker:
         self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._paces: WeakValueDictionary[str, RateGate] = WeakValueDictionary()
+        self._network_paces: WeakValueDictionary[str, RateGate] = WeakValueDictionary()
         self._rates = OperatorRates(MAX_ACCEPTS_PER_S, ACCEPT_BURST)
+        self._network_rates = OperatorRates(
+            MAX_ACCEPTS_PER_S * NETWORK_SHARE, ACCEPT_BURST * NETWORK_SHARE, key_of=network_of
+        )
         self._room = HandshakeLimiter(MAX_CONNECTIONS, clock)
         self._running: AbstractAsyncContextManager[None] | None = None
 
@@ -151,11 +156,11 @@ class EmbeddedTracker:
             raise failure
 
     async def _serve_tcp(self, listener: socket.socket) -> None:
-        """Serve connections; those over the rate of their operator are reset (row B5)."""
+        """Serve connections; those over the rate of their operator or network are reset (B5)."""
         async with anyio.create_task_group() as tasks:
 
             def accepted(sock: socket.socket, source: PeerAddress) -> bool:
-                if not self._rates.take(source.host, self._clock()):
+                if not self._admits(source.host, self._clock()):
                     reset(sock)
                     return False
                 tasks.start_soon(self._serve_guarded, sock, source)
@@ -165,6 +170,9 @@ class EmbeddedTracker:
                 await accept_forever(listener, accepted)
             finally:
                 close(listener)
+
+    def _admits(self, host: str, now: float) -> bool:
+        return self._rates.take(host, now) and self._network_rates.take(host, now)
 
     async def _serve_guarded(self, sock: socket.socket, source: PeerAddress) -> None:
         """Serve a connection; a bug affects no other one (row F10)."""
@@ -192,8 +200,17 @@ class EmbeddedTracker:
             self._room.left(source, ticket)
 
     def _pace_of(self, source: PeerAddress) -> RateGate:
-        """Return the rate limit shared by the connections of an operator."""
-        return self._paces.setdefault(operator_of(source.host), RateGate(MAX_REQUESTS_PER_S))
+        """Return the rate limit shared by the connections of an operator.
+
+        What it lets pass waits for that of the network.
+        """
+        operator, network = operator_of(source.host), network_of(source.host)
+        pace = self._paces.get(operator)
+        if pace is None:
+            common = RateGate(MAX_REQUESTS_PER_S * NETWORK_SHARE)
+            common = self._network_paces.setdefault(network, common)
+            pace = self._paces[operator] = RateGate(MAX_REQUESTS_PER_S, common)
+        return pace
 
     def _answer(self, source: PeerAddress, target: bytes) -> HttpAnswer:
         return self._http.handle(target, source, now=self._clock())

@@ -1,6 +1,7 @@
 """A rate limit for each operator of addresses; ``now`` must not run backwards."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from torrent_engine.base.operators import operator_of
@@ -9,12 +10,23 @@ MAX_OPERATORS: Final = 10_000  # ours: about 1 MiB; the least recently seen is f
 
 
 class OperatorRates:
-    """A token bucket for each operator (an IPv4 address, an IPv6 /64); it starts full."""
+    """A token bucket for each operator (an IPv4 address, an IPv6 /64); it starts full.
 
-    def __init__(self, per_s: float, burst: float, *, max_operators: int = MAX_OPERATORS) -> None:
+    ``key_of`` returns what shares a bucket with an address, if it is not the operator.
+    """
+
+    def __init__(
+        self,
+        per_s: float,
+        burst: float,
+        *,
+        max_operators: int = MAX_OPERATORS,
+        key_of: Callable[[str], str] = operator_of,
+    ) -> None:
         self._per_s = per_s
         self._burst = burst
         self._max = max_operators
+        self._key_of = key_of
         self._seen: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Operator -> (tokens left, time of that count)."""
 
@@ -26,7 +38,7 @@ class OperatorRates:
         """Count an event and return True, or return False if it exceeds the limit."""
         if not self._per_s:
             return True
-        key = operator_of(host)
+        key = self._key_of(host)
         left = self._left(key, now)
         if left < 1.0:
             return False
@@ -40,7 +52,7 @@ class OperatorRates:
         """Return the seconds until :meth:`take` returns True."""
         if not self._per_s:
             return 0.0
-        return max(1.0 - self._left(operator_of(host), now), 0.0) / self._per_s
+        return max(1.0 - self._left(self._key_of(host), now), 0.0) / self._per_s
 
     def _left(self, key: str, now: float) -> float:
         known = self._seen.get(key)

@@ -4,6 +4,7 @@ Connection ids are a keyed hash of the client's address and the minute, so that 
 for clients whose address is not verified. Source: BEP 15, 41.
 """
 
+from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -11,7 +12,7 @@ from typing import Final
 
 from torrent_engine.base.errors import RemoteProtocolError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash, PeerAddress, PeerId
-from torrent_engine.base.operators import operator_of
+from torrent_engine.base.operators import network_of, operator_of
 from torrent_engine.codec.compact import encode_peers
 from torrent_engine.protocol.tracker.announce import (
     AnnounceEvent,
@@ -41,6 +42,7 @@ EPOCH_S: Final = 60.0
 ACCEPTED_EPOCHS: Final = 3  # BEP 15: an id is valid for two minutes after it was sent
 DEFAULT_NUMWANT: Final = 50
 MAX_REQUESTS_PER_S: Final = 500  # ours: of one operator; a response takes 0.2 ms
+MAX_NETWORK_REQUESTS_PER_S: Final = 5_000  # ours: of one network; it may be that of a carrier
 MAX_PEERS_V4: Final = 200
 MAX_PEERS_V6: Final = 76  # 20 + 76 x 18 bytes still fit one packet of 1400 bytes
 _OPTION_HEADER_BYTES: Final = 2
@@ -59,7 +61,10 @@ class UdpTracker:
         self.scrapes = 0
         self.dropped = 0
         self._second = 0
-        self._requests: dict[str, int] = {}  # of each operator in this second
+        self._requests: Counter[str] = Counter()
+        """Of each operator in this second."""
+        self._network_requests: Counter[str] = Counter()
+        """Of each network in this second, without those that an operator had too many."""
 
     def handle(self, packet: bytes, source: PeerAddress, *, now: float) -> bytes | None:
         """Return the response to a datagram; None for invalid or throttled requests.
@@ -117,13 +122,18 @@ class UdpTracker:
         return b"".join(parts)
 
     def _admits(self, source: PeerAddress, now: float) -> bool:
-        """Return whether an operator, whose address is verified, is under its request limit."""
+        """Return whether an operator, whose address is verified, and its network may request."""
         if int(now) != self._second:
             self._second = int(now)
             self._requests.clear()
+            self._network_requests.clear()
         operator = operator_of(source.host)
-        count = self._requests[operator] = self._requests.get(operator, 0) + 1
-        return count <= MAX_REQUESTS_PER_S
+        self._requests[operator] += 1
+        if self._requests[operator] > MAX_REQUESTS_PER_S:
+            return False
+        network = network_of(source.host)
+        self._network_requests[network] += 1
+        return self._network_requests[network] <= MAX_NETWORK_REQUESTS_PER_S
 
     def _is_ours(self, connection_id: int, source: PeerAddress, now: float) -> bool:
         epoch = _epoch(now)
