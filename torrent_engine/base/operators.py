@@ -8,7 +8,7 @@ least), RFC 4193 and RFC 4291, 2.5.6 (unique local and link-local addresses).
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, Protocol
 
 SITE_BITS: Final = 64  # RFC 4291, 2.5.1: the interface identifier is the lower half
 REMEMBERED_HOSTS: Final = 8_192  # ours: about 2 MiB
@@ -22,6 +22,18 @@ _UNIQUE_LOCAL: Final = 0xFC00 >> 9
 """The first 7 bits of fc00::/7."""
 _LINK_LOCAL: Final = 0xFE80 >> 6
 """The first 10 bits of fe80::/10."""
+
+
+class Owned(Protocol):
+    """What belongs to an operator and its network."""
+
+    @property
+    def operator(self) -> str:
+        """The key that :func:`operator_of` returns."""
+
+    @property
+    def network(self) -> str:
+        """The key that :func:`network_of` returns."""
 
 
 def operator_of(host: str) -> str:

@@ -190,6 +190,19 @@ def test_c2_seven_hundred_values_at_most_and_those_close_to_us_stay() -> None:
     assert all(items.get(target, 0.0) for target in targets[:600])
 
 
+def test_c2_one_48_cannot_displace_the_values_of_others() -> None:
+    items = store(replace(CONFIG, max_items=50))
+    values = sorted((value(number) for number in range(1_000)), key=immutable_target)
+    near, far = values[:960], values[960:]
+    for number, each in enumerate(far):
+        items.put_immutable(each, f"192.0.{number}.1", 0.0)
+    for number, each in enumerate(near):
+        items.put_immutable(each, f"2001:db8:5:{number:x}::1", 0.0)
+    assert len(items) == 50
+    assert all(items.get(immutable_target(each), 0.0) for each in far)
+    assert items.get(immutable_target(near[-1]), 0.0)
+
+
 def test_c2_values_whose_time_is_over_go_first() -> None:
     items = store(replace(CONFIG, max_items=2))
     near = min((value(number) for number in range(50)), key=immutable_target)

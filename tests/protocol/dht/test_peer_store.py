@@ -23,6 +23,16 @@ def peer(number: int, port: int = 6881) -> PeerAddress:
     return PeerAddress(f"20.{number // 62_500}.{number // 250 % 250}.{number % 250 + 1}", port)
 
 
+def far(number: int) -> PeerAddress:
+    """Return an address in a network of its own."""
+    return PeerAddress(f"20.{number // 250}.{number % 250}.1", 6881)
+
+
+def site(number: int) -> PeerAddress:
+    """Return an address in a /64 of its own; all of them are in one /48."""
+    return PeerAddress(f"2001:db8:5:{number:x}::1", 6881)
+
+
 def info_hash(number: int) -> bytes:
     return number.to_bytes(20, "big")
 
@@ -128,10 +138,48 @@ def test_bep33_filters_follow_announces_changes_and_expiry() -> None:
 def test_c2_five_hundred_peers_of_a_torrent_at_most_the_oldest_leaves() -> None:
     peers = store()
     for number in range(700):
-        peers.announce(HASH, peer(number), is_seed=False, now=float(number) / 10)
+        peers.announce(HASH, far(number), is_seed=False, now=float(number) / 10)
     told = peers.peers(HASH, 1_000, now=70.0)
     assert len(told) == 500
-    assert set(told) == {compact_address(peer(number)) for number in range(200, 700)}
+    assert set(told) == {compact_address(far(number)) for number in range(200, 700)}
+
+
+def test_c2_one_48_cannot_displace_the_peers_of_others() -> None:
+    peers = store(replace(CONFIG, max_peers_per_torrent=50))
+    honest = [far(number) for number in range(40)]
+    for address in honest:
+        peers.announce(HASH, address, is_seed=False, now=0.0)
+    for number in range(200):
+        peers.announce(HASH, site(number), is_seed=False, now=1.0)
+    assert peers.addresses(HASH, now=2.0) == (*honest, *map(site, range(190, 200)))
+    peers.announce(HASH, far(99), is_seed=False, now=2.0)
+    assert set(peers.addresses(HASH, now=2.0)) == {*honest, far(99), *map(site, range(191, 200))}
+
+
+def test_c2_in_the_network_with_most_the_address_with_most_gives_way() -> None:
+    peers = store(replace(CONFIG, max_peers_per_torrent=5))
+    for host, port in (("::1", 1), ("127.0.0.2", 1), ("127.0.0.1", 1), ("127.0.0.1", 2)):
+        peers.announce(HASH, PeerAddress(host, port), is_seed=False, now=0.0)
+    for number in range(2):
+        peers.announce(HASH, far(number), is_seed=False, now=0.0)
+    left = {(each.host, each.port) for each in peers.addresses(HASH, now=0.0)}
+    assert left > {("::1", 1), ("127.0.0.2", 1), ("127.0.0.1", 2)}
+    assert ("127.0.0.1", 1) not in left
+
+
+def test_c2_one_48_cannot_displace_the_torrents_of_others() -> None:
+    peers = store(replace(CONFIG, max_torrents=50))
+    for number in range(20):
+        peers.announce(info_hash(number), site(number), is_seed=False, now=0.0)  # it is the first
+        peers.announce(info_hash(number), far(number), is_seed=False, now=0.0)
+    for number in range(20, 40):
+        peers.announce(info_hash(number), far(number), is_seed=False, now=0.0)
+    for number in range(1_000, 1_300):
+        for address in (site(number), site(number + 1_000), site(number + 2_000)):
+            peers.announce(info_hash(number), address, is_seed=False, now=1.0)
+    assert len(peers) == 50
+    assert all(far(number) in peers.addresses(info_hash(number), now=2.0) for number in range(40))
+    assert peers.count(info_hash(1_299), 2.0) == 3
 
 
 def test_c2_two_thousand_torrents_at_most_the_smallest_leaves() -> None:

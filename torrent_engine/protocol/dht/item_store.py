@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.errors import KrpcError
 from torrent_engine.base.ids import NodeId
-from torrent_engine.base.operators import operator_of
+from torrent_engine.base.operators import network_of, operator_of
+from torrent_engine.protocol.dht.crowds import most_crowded
 from torrent_engine.protocol.dht.items import MutableItem, immutable_target
 from torrent_engine.protocol.dht.krpc import Bencoded
 
@@ -24,8 +25,10 @@ class StoredItem(NamedTuple):
     value: Bencoded
     mutable: MutableItem | None
     expires_s: float
-    host: str
-    """The node that put it here first."""
+    operator: str
+    """That of the node that put it here first."""
+    network: str
+    target: bytes
 
 
 class ItemStore:
@@ -72,15 +75,17 @@ class ItemStore:
     ) -> None:
         self._sweep(now)
         known = self._items.get(target)
+        operator, network = operator_of(host), network_of(host)
         if known is not None:
-            host = known.host
+            operator, network = known.operator, known.network
             self._drop(target)
-        elif self._items_of[operator_of(host)] >= self._config.max_items_per_ip:
+        elif self._items_of[operator] >= self._config.max_items_per_ip:
             raise KrpcError("too many items of one address", code=202, bep=44)
         elif len(self._items) >= self._config.max_items:
-            self._make_room()
-        self._items[target] = StoredItem(value, mutable, now + self._config.item_expiry_s, host)
-        self._items_of[operator_of(host)] += 1
+            self._make_room(operator, network)
+        expires_s = now + self._config.item_expiry_s
+        self._items[target] = StoredItem(value, mutable, expires_s, operator, network, target)
+        self._items_of[operator] += 1
 
     def _sweep(self, now: float) -> None:
         """Remove the expired items, so that none is counted for the address that put it here."""
@@ -90,16 +95,21 @@ class ItemStore:
                 return
             self._drop(oldest)
 
-    def _make_room(self) -> None:
-        """Remove the item farthest from our id."""
+    def _make_room(self, operator: str, network: str) -> None:
+        """Remove the item farthest from our id of those that who has most put here."""
         own = int.from_bytes(self.own_id, "big")
-        self._drop(max(self._items, key=lambda target: int.from_bytes(target, "big") ^ own))
+        crowd = most_crowded(self._items.values(), operator, network)
+        self._drop(max((item.target for item in crowd), key=lambda each: _distance(each, own)))
 
     def _drop(self, target: bytes) -> None:
-        operator = operator_of(self._items.pop(target).host)
+        operator = self._items.pop(target).operator
         self._items_of[operator] -= 1
         if not self._items_of[operator]:
             del self._items_of[operator]
+
+
+def _distance(target: bytes, own: int) -> int:
+    return int.from_bytes(target, "big") ^ own
 
 
 def _check_order(known: MutableItem, item: MutableItem, cas: int | None) -> None:

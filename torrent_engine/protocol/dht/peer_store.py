@@ -1,5 +1,6 @@
 """The peers announced to us, by torrent; bounded.
 
+What is full takes first of the network with the most entries, there of the operator with the most.
 Source: BEP 5; BEP 33 (one peer an operator and torrent, seeds apart); BEP 51 (samples); row C2.
 """
 
@@ -10,13 +11,15 @@ from typing import Final, NamedTuple
 
 from torrent_engine.base.config import DhtConfig
 from torrent_engine.base.ids import PeerAddress
-from torrent_engine.base.operators import operator_of
+from torrent_engine.base.operators import network_of, operator_of
+from torrent_engine.protocol.dht.crowds import most_crowded
 from torrent_engine.protocol.dht.hosts import is_local, packed_host
 from torrent_engine.protocol.dht.krpc import compact_address
 from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
 
 SWEEPS_PER_EXPIRY: Final = 10  # ours: how often expired peers are removed
 MAX_EXPIRED: Final = 2_000  # ours: of these at once, some ms; the next calls remove the rest
+MAX_CHARGES: Final = 30  # ours: torrents that pass to others for one new torrent, 10 ms
 
 
 class _StoredPeer(NamedTuple):
@@ -25,14 +28,20 @@ class _StoredPeer(NamedTuple):
     expires_s: float
     host: str
     operator: str
+    network: str
+    key: str | bytes
 
 
 class _Swarm:
     """The peers of one torrent, in the order of their announces."""
 
-    __slots__ = ("filters", "peers")
+    __slots__ = ("filters", "info_hash", "network", "operator", "peers")
 
-    def __init__(self) -> None:
+    def __init__(self, info_hash: bytes, operator: str, network: str) -> None:
+        self.info_hash = info_hash
+        self.operator = operator
+        """The operator that is charged with it: the first, until it passes to another one."""
+        self.network = network
         self.peers: dict[str | bytes, _StoredPeer] = {}
         self.filters: tuple[ScrapeFilter, ScrapeFilter] | None = None
         """Filters of seeds and leeches; None: to be rebuilt."""
@@ -62,18 +71,19 @@ class PeerStore:
         compact = compact_address(address)
         if not compact:
             return False
-        operator = operator_of(address.host)
+        operator, network = operator_of(address.host), network_of(address.host)
         key = compact if is_local(address.host) else operator
         swarm = self._swarms.get(info_hash)
         if swarm is not None and key in swarm.peers:
             self._drop(swarm, key)
         elif not is_local(address.host) and self._is_in_too_many(operator):
             return False
-        swarm = self._swarm(info_hash)
+        swarm = self._swarm(info_hash, operator, network)
         if len(swarm.peers) >= self._config.max_peers_per_torrent:
-            self._drop(swarm, next(iter(swarm.peers)))
-        expires_s = now + self._config.peer_expiry_s
-        swarm.peers[key] = _StoredPeer(compact, is_seed, expires_s, address.host, operator)
+            self._drop(swarm, most_crowded(swarm.peers.values(), operator, network)[0].key)
+        swarm.peers[key] = _StoredPeer(
+            compact, is_seed, now + self._config.peer_expiry_s, address.host, operator, network, key
+        )
         self._torrents_of[operator] += 1
         if swarm.filters is not None:
             swarm.filters[0 if is_seed else 1].add(packed_host(address.host))
@@ -152,14 +162,36 @@ class PeerStore:
     def _is_in_too_many(self, operator: str) -> bool:
         return self._torrents_of[operator] >= self._config.max_torrents_per_ip
 
-    def _swarm(self, info_hash: bytes) -> _Swarm:
-        """Return the swarm of a torrent, creating it; evict the smallest if there are too many."""
+    def _swarm(self, info_hash: bytes, operator: str, network: str) -> _Swarm:
+        """Return the swarm of a torrent, creating it; evict one if there are too many."""
         swarm = self._swarms.get(info_hash)
         if swarm is None:
             if len(self._swarms) >= self._config.max_torrents:
-                self._remove(min(self._swarms, key=lambda each: len(self._swarms[each].peers)))
-            swarm = self._swarms[info_hash] = _Swarm()
+                self._remove(self._surplus(operator, network).info_hash)
+            swarm = self._swarms[info_hash] = _Swarm(info_hash, operator, network)
         return swarm
+
+    def _surplus(self, operator: str, network: str) -> _Swarm:
+        """Return the smallest torrent of who has most; those of others, too, pass to them first."""
+        crowd = most_crowded(self._swarms.values(), operator, network)
+        smallest = min(crowd, key=_size)
+        for _ in range(MAX_CHARGES):
+            heir = self._heir(smallest)
+            if heir is None:
+                break
+            smallest.operator, smallest.network = heir.operator, heir.network
+            crowd.remove(smallest)
+            smallest = min(crowd, key=_size, default=smallest)
+        return smallest
+
+    def _heir(self, swarm: _Swarm) -> _StoredPeer | None:
+        """Return a peer whose network has fewer torrents and may be charged; None without any."""
+        others = [peer for peer in swarm.peers.values() if peer.network != swarm.network]
+        if not others:
+            return None
+        charged = Counter(each.network for each in self._swarms.values())
+        most = charged[swarm.network] - 1
+        return next((peer for peer in others if charged[peer.network] < most), None)
 
     def _living(self, info_hash: bytes, now: float) -> _Swarm | None:
         """Return the swarm of a torrent after removing expired peers; None if none is left."""
@@ -200,6 +232,10 @@ class PeerStore:
         self._torrents_of[operator] -= 1
         if not self._torrents_of[operator]:
             del self._torrents_of[operator]
+
+
+def _size(swarm: _Swarm) -> int:
+    return len(swarm.peers)
 
 
 def _expired(swarm: _Swarm, now: float) -> Iterator[str | bytes]:

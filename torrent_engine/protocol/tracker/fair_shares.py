@@ -6,22 +6,11 @@ can only displace its own entries, however many operators its network has.
 """
 
 from collections import OrderedDict
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
+
+from torrent_engine.base.operators import Owned
 
 LARGE: Final = 64  # ours: a plain dict takes less memory, and is as fast while it is small
-
-
-class Owned(Protocol):
-    """What belongs to an operator; neither changes while it is an entry."""
-
-    @property
-    def operator(self) -> str:
-        """The key of :func:`~torrent_engine.base.operators.operator_of`."""
-
-    @property
-    def network(self) -> str:
-        """The key of :func:`~torrent_engine.base.operators.network_of`."""
-
 
 Key = TypeVar("Key")
 Entry = TypeVar("Entry", bound=Owned)
