@@ -56,6 +56,9 @@ def test_bitfield_is_a_set_of_pieces(count: int, data: st.DataObject) -> None:
     assert bitfield.as_int() == sum(1 << piece for piece in left)
     assert bitfield.all() == (len(left) == count)
     assert bitfield.none() == (not left)
+    first = data.draw(st.integers(0, count))
+    stop = data.draw(st.integers(first, count))
+    assert bitfield.has_any(first, stop) == (not left.isdisjoint(range(first, stop)))
     for twin in (
         Bitfield.from_bytes(bitfield.to_bytes(), count),
         Bitfield.from_bytes(memoryview(bitfield.to_bytes()), count),

@@ -1,9 +1,11 @@
-"""Requests and pieces that count what is looked at, for tests of what grows with a swarm."""
+"""Requests, pieces and turns of the loop that count what is done, for tests of what grows."""
 
 from collections.abc import KeysView
 from typing import Any
 
-from torrent_engine.policy.pieces.piece_table import Block
+import anyio.lowlevel
+
+from torrent_engine.policy.pieces.piece_table import Block, PieceTable
 
 
 class CountingRequests(dict[Block, None]):
@@ -32,3 +34,30 @@ class CountingBits(int):
     def __rshift__(self, places: int) -> int:
         CountingBits.copies += 1
         return int(self) >> places
+
+
+class CountingTable(PieceTable):
+    """Counts how often pieces are begun and abandoned: each time is a pass over all of them."""
+
+    passes = 0
+
+    def begun(self, *pieces: int) -> int:
+        self.passes += 1
+        return super().begun(*pieces)
+
+    def abandoned(self, *pieces: int) -> int:
+        self.passes += 1
+        return super().abandoned(*pieces)
+
+
+class ShortTurn:
+    """A turn of the loop that is over after each look at it; counts how often it was passed on."""
+
+    is_over = True
+
+    def __init__(self) -> None:
+        self.passed_on = 0
+
+    async def pass_on(self) -> None:
+        self.passed_on += 1
+        await anyio.lowlevel.checkpoint()

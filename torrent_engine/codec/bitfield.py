@@ -5,7 +5,7 @@ The bytes are in wire order (the first piece is the highest bit of the first byt
 """
 
 from collections.abc import Collection, Iterator
-from itertools import compress
+from itertools import chain, compress
 from typing import Final
 
 from torrent_engine.base.errors import RemoteProtocolError
@@ -108,6 +108,16 @@ class Bitfield:
     def has(self, piece: int) -> bool:
         """Return whether one piece is set; IndexError for a piece far past the end."""
         return self._data[piece >> 3] & _MASKS[piece & 7] != 0
+
+    def has_any(self, first: int, stop: int) -> bool:
+        """Return whether any of the pieces from ``first`` up to ``stop`` is set."""
+        whole, end = -(-first // 8), stop // 8
+        if whole >= end:
+            return any(map(self.has, range(first, stop)))
+        if self._data.count(0, whole, end) < end - whole:
+            return True
+        edges = chain(range(first, whole * 8), range(end * 8, stop))
+        return any(map(self.has, edges))
 
     def set(self, piece: int) -> None:
         """Set one piece; nothing happens if it is set. IndexError past the end."""

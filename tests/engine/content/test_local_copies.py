@@ -1,7 +1,8 @@
 """What is copied from files of the same content, and what is fetched after all."""
 
+import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -11,15 +12,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.support.counting import CountingTable, ShortTurn
 from tests.support.torrents import payload_of
 from tests.support.v2_torrents import PIECE_BYTES, hybrid_info, laid_out, torrent_around, v2_info
 from torrent_engine.base.errors import SessionError, StorageError
+from torrent_engine.codec.bitfield import Bitfield, bits_of
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.engine.content.local_copies import CopyPorts, LocalCopies
+from torrent_engine.engine.content import local_copies, shared_content
+from torrent_engine.engine.content.local_copies import MAX_COPIED, CopyPorts, LocalCopies
 from torrent_engine.engine.content.piece_sharing import OpenSource, SharedRange
 from torrent_engine.engine.content.shared_content import SharedContent
 from torrent_engine.policy.pieces.picker import Picker
-from torrent_engine.policy.pieces.piece_table import PieceState, PieceTable
+from torrent_engine.policy.pieces.piece_table import PieceState
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +39,14 @@ def v2(files: dict[str, bytes], piece_bytes: int = PIECE_BYTES) -> Metainfo:
 
 def hybrid(files: dict[str, bytes]) -> Metainfo:
     return Metainfo.from_bytes(torrent_around(*hybrid_info(files)))
+
+
+@pytest.fixture
+def turn(monkeypatch: pytest.MonkeyPatch) -> ShortTurn:
+    made = ShortTurn()
+    for module in (local_copies, shared_content):
+        monkeypatch.setattr(module, "LOOP_TURN", made)
+    return made
 
 
 @dataclass
@@ -66,14 +78,17 @@ class Node:
     ranges: list[tuple[list[int], int, range]] = field(default_factory=list)
     """What was to be shared: the pieces, the file, and the bytes of it."""
     shared: list[int] = field(default_factory=list)
+    reads: int = 0
+    waits: bool = True
+    """Whether reads wait; what is in memory is read at once."""
 
     def __post_init__(self) -> None:
         geometry = self.metainfo.geometry
-        self.table = PieceTable(geometry)
+        self.table = CountingTable(geometry)
         self.picker = Picker(geometry, self.table, random.Random(1))
         torrent: Any = SimpleNamespace(metainfo=self.metainfo, table=self.table, picker=self.picker)
         finisher: Any = SimpleNamespace(
-            wait_for_room=anyio.lowlevel.checkpoint,
+            wait_for_room=self._wait_for_room,
             write_copy=lambda piece, data, on_wrong, on_failed: self.written.append(
                 Written(piece, bytes(data), on_wrong, on_failed)
             ),
@@ -88,10 +103,16 @@ class Node:
     def _ask_again(self) -> None:
         self.asked_again += 1
 
+    async def _wait_for_room(self) -> None:
+        if self.waits:
+            await anyio.lowlevel.checkpoint()
+
     async def _read(self, offset: int, into: memoryview) -> None:
-        await anyio.lowlevel.checkpoint()
+        self.reads += 1
         if self.read_error is not None:
             raise self.read_error
+        if self.waits:
+            await anyio.lowlevel.checkpoint()
         into[:] = self.payload[offset : offset + len(into)]
 
     @asynccontextmanager
@@ -138,6 +159,23 @@ class Node:
                 await anyio.sleep(0.001)
         await anyio.wait_all_tasks_blocked()
         return [each.piece for each in self.written]
+
+    async def finish_all(self, count: int) -> None:
+        """Finish copies until there were so many."""
+        done = 0
+        while done < count:
+            await self.wait_written(1)
+            copies, self.written = self.written, []
+            for each in copies:
+                self.finish(each)
+            done += len(copies)
+        assert done == count
+
+    async def quiet(self) -> None:
+        """Wait until nothing is copied or looked for."""
+        with anyio.fail_after(PATIENCE_S):
+            while self.copies.is_busy:  # noqa: ASYNC110 - there is no event for it
+                await anyio.sleep(0.001)
 
     def finish(self, copy: Written) -> None:
         """What the finisher does with a copy that is right."""
@@ -225,8 +263,8 @@ async def test_a_source_that_is_wrong_is_left_for_another_one() -> None:
         async with right.running():
             bad, target.written = target.written, []
             bad[0].on_wrong()
-            assert target.asked_again == 1
             assert await target.wait_written(1) == [bad[0].piece]
+            assert target.asked_again == 1
             for each in bad[1:]:
                 each.on_wrong()
             assert sorted(await target.wait_written(4)) == [0, 1, 5, 6]
@@ -308,7 +346,8 @@ async def test_a_thousand_equal_files_are_one_fetch() -> None:
         node.table.hash_passed(fetched)
         node.table.written(fetched)
         node.copies.on_have(fetched)
-        assert len(await node.wait_written(999)) == 999
+        await node.finish_all(999)
+        assert node.table.have.all()
 
 
 async def test_who_has_left_is_no_source() -> None:
@@ -319,7 +358,7 @@ async def test_who_has_left_is_no_source() -> None:
         pass
     async with target.running():
         assert target.missing() == list(range(8))
-        assert not list(content.groups(source.copies))
+        assert not content.keys(source.copies)
 
 
 async def shared(node: Node, count: int) -> list[int]:
@@ -413,3 +452,259 @@ async def test_torrents_of_v1_have_no_part_in_it() -> None:
         node.have(0)
         node.copies.tick()
         assert node.missing() == list(range(1, 8))
+
+
+def many(count: int, *, same: bool) -> tuple[Metainfo, bytes]:
+    """Return a torrent of small files, and the bytes of its pieces."""
+    files = {f"{number:05}": b"same" if same else f"{number}".encode() for number in range(count)}
+    metainfo = v2(files)
+    return metainfo, laid_out(metainfo, files)
+
+
+def pair(count: int) -> tuple[Node, Node]:
+    """Return a torrent of small files that is here, and another one of the same files."""
+    metainfo, payload = many(count, same=False)
+    content = SharedContent()
+    source, target = Node(metainfo, content, payload), Node(metainfo, content)
+    source.table.found_all(Bitfield.full(metainfo.piece_count))
+    return source, target
+
+
+def looks_at(node: Node) -> list[int]:
+    """Return a list that gets each file which is looked at for pieces that are here."""
+    looks: list[int] = []
+    has_part = node.copies.has_part
+
+    def counted(file: int) -> bool:
+        looks.append(file)
+        return has_part(file)
+
+    node.copies.has_part = counted  # type: ignore[method-assign]
+    return looks
+
+
+async def test_f3_all_copies_from_a_torrent_that_ended_are_dropped_in_one_pass() -> None:
+    source, target = pair(3000)
+    source.read_error = SessionError("not running")
+    looks = looks_at(source)
+    async with source.running(), target.running():
+        await target.quiet()
+        assert source.reads == 1
+        assert len(looks) == 3000  # and none of its files is looked at again
+        assert target.missing() == list(range(3000))
+        assert target.asked_again == 1
+
+
+async def test_f3_another_torrent_is_the_source_once_one_has_ended() -> None:
+    source, target = pair(20)
+    other = Node(source.metainfo, source.content, source.payload)
+    other.table.found(*range(10))
+    source.read_error = SessionError("not running")
+    async with source.running(), other.running(), target.running():
+        assert sorted(await target.wait_written(10)) == list(range(10))
+        assert target.missing() == list(range(10, 20))
+        target.copies.tick()
+        assert target.asked_again == 1
+
+
+async def test_f3_of_files_that_are_gone_each_is_tried_once_and_its_equals_looked_at() -> None:
+    source, target = pair(300)
+    source.read_error = StorageError("f", "gone")
+    looks = looks_at(source)
+    async with source.running(), target.running():
+        await target.quiet()
+        assert source.reads == 300
+        assert len(looks) == 2 * 300
+        assert target.missing() == list(range(300))
+        assert target.asked_again <= 2
+
+
+async def test_f3_what_is_queued_from_a_wrong_file_is_looked_for_elsewhere() -> None:
+    content = SharedContent()
+    wrong, right = Node(v2({"a": DATA}), content), Node(v2({"b": DATA}), content, DATA)
+    wrong.table.found(0, 1, 2)
+    right.table.found(0, 1)
+    wrong.read_error = StorageError("f", "gone")
+    target = Node(v2({"c": DATA}), content)
+    async with wrong.running(), right.running(), target.running():
+        assert await target.wait_written(2) == [0, 1]
+        assert target.missing() == [2]
+        assert wrong.reads == 2  # once for each of the others
+
+
+async def test_pieces_are_begun_and_given_up_many_at_a_time() -> None:
+    source, target = pair(3000)
+    async with source.running(), target.running():
+        assert not target.missing()
+        await target.wait_written(MAX_COPIED)
+        target.table.passes = 0
+    assert len(target.missing()) == 3000 - MAX_COPIED
+    assert target.table.passes < 30
+
+
+async def test_what_arrives_for_many_files_is_begun_many_at_a_time() -> None:
+    metainfo, payload = many(3000, same=True)
+    node = Node(metainfo, SharedContent(), payload)
+    async with node.running():
+        node.have(7)
+        await anyio.wait_all_tasks_blocked()
+        assert not node.missing()
+        assert node.table.passes < 100
+        assert len(await node.wait_written(MAX_COPIED)) == MAX_COPIED
+
+
+async def test_the_twins_of_what_has_arrived_wait_until_they_are_begun(turn: ShortTurn) -> None:
+    metainfo, payload = many(100, same=True)
+    node = Node(metainfo, SharedContent(), payload)
+    async with node.running():
+        assert len(node.picker.pick((1 << 100) - 1, 1000)) == 1
+        (fetched,) = node.picker.partials
+        node.picker.finished(fetched)
+        node.table.hash_passed(fetched)
+        node.table.written(fetched)
+        node.copies.on_have(fetched)
+        node.copies.tick()
+        assert not node.picker.startable
+        assert not node.asked_again
+        await anyio.wait_all_tasks_blocked()
+        assert not node.missing()
+        node.copies.tick()
+        assert not node.picker.twins.bits
+    assert turn.passed_on > 100
+
+
+@pytest.mark.parametrize("size", [10, MAX_COPIED])
+async def test_copies_that_need_no_wait_let_other_tasks_run(turn: ShortTurn, size: int) -> None:
+    source, target = pair(size)
+    source.waits = target.waits = False
+    target.copies._apart.add(source.copies)
+    found: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            found.append(len(target.written))
+            await anyio.lowlevel.checkpoint()
+
+    async with source.running(), target.running(), anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        assert len(await wait_for_written(target, size)) == size
+        tasks.cancel_scope.cancel()
+    assert max(after - before for before, after in itertools.pairwise(found)) <= 2
+    assert turn.passed_on > size
+
+
+async def wait_for_written(node: Node, count: int) -> list[Written]:
+    """Wait until so many copies are made, while other tasks run."""
+    with anyio.fail_after(PATIENCE_S):
+        while len(node.written) < count:
+            await anyio.lowlevel.checkpoint()
+    return node.written
+
+
+async def test_so_many_copies_and_no_more_wait_to_be_written() -> None:
+    source, target = pair(MAX_COPIED + 20)
+    source.waits = False
+    async with source.running(), target.running():
+        assert len(await target.wait_written(MAX_COPIED)) == MAX_COPIED
+        copies, target.written = target.written, []
+        for each in copies[: MAX_COPIED // 2 - 1]:
+            target.finish(each)
+        await anyio.wait_all_tasks_blocked()
+        assert not target.written
+        copies[-1].on_failed()
+        target.copies.tick()
+        copies[-2].on_wrong()
+        assert len(await target.wait_written(20)) >= 20
+
+
+async def test_a_file_that_is_searched_for_long_lets_other_tasks_run(turn: ShortTurn) -> None:
+    source, target = pair(100)
+    async with source.running(), target.running():
+        assert not target.missing()
+    assert turn.passed_on > 400  # to join, to look at both files of each pair, and to leave
+    assert target.missing() == list(range(100))
+
+
+async def test_priorities_that_change_are_looked_at_before_anything_is_requested() -> None:
+    source, target = pair(50)
+    target.picker.set_priorities([0] * 50)
+    async with source.running(), target.running():
+        await target.quiet()
+        assert len(target.missing()) == 50
+        target.picker.set_priorities([4] * 50)
+        target.copies.look_again()
+        assert not target.missing()
+        target.table.passes = 0
+    assert target.table.passes < 5
+
+
+async def test_twins_are_the_pieces_at_the_same_place_of_equal_files() -> None:
+    metainfo = v2({**FILES, "d": DATA, "e": OTHER})  # d: pieces 8 to 10, e: 11 and 12
+    node = Node(metainfo, SharedContent())
+    async with node.running():
+        groups = [{0, 5, 8}, {1, 6, 9}, {2, 7, 10}, {3, 11}, {4, 12}]
+        for piece in range(13):
+            (group,) = (group for group in groups if piece in group)
+            assert node.copies.twins(piece) == sum(1 << each for each in group - {piece})
+    assert node.copies.twins(0) == 0
+
+
+async def test_twins_of_a_large_group_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    metainfo, _ = many(1000, same=True)
+    calls: list[int] = []
+
+    def counted(pieces: Collection[int]) -> int:
+        calls.append(len(pieces))
+        return bits_of(pieces)
+
+    monkeypatch.setattr(local_copies, "bits_of", counted)
+    node = Node(metainfo, SharedContent())
+    async with node.running():
+        for piece in (5, 6, 5):
+            assert node.copies.twins(piece) == (1 << 1000) - 1 ^ 1 << piece
+    assert calls == [1000]
+
+
+async def test_bep52_what_arrives_in_turn_is_shared_within_each_file() -> None:
+    node = Node(v2({**FILES, "d": DATA}), SharedContent(), shares=True)
+    async with node.running():
+        node.have(0, 1)  # pieces 5 and 8, then 6 and 9
+        assert sorted(await shared(node, 4)) == [5, 6, 8, 9]
+    files = {5: 2, 6: 2, 8: 3, 9: 3}
+    assert all({files[each] for each in pieces} == {file} for pieces, file, _ in node.ranges)
+
+
+async def test_bep52_neighbours_are_shared_file_by_file() -> None:
+    node = Node(v2({**FILES, "d": DATA}), SharedContent(), shares=True)
+    node.table.found(0, 1, 2)
+    async with node.running():
+        assert await shared(node, 6) == [5, 6, 7, 8, 9, 10]
+    whole = range(len(DATA))
+    assert node.ranges == [([5, 6, 7], 2, whole), ([8, 9, 10], 3, whole)]
+
+
+async def test_other_tasks_run_while_a_torrent_of_many_files_joins_or_leaves(
+    turn: ShortTurn,
+) -> None:
+    source, target = pair(100)
+    await source.content.join(source.copies)
+    await source.content.join(target.copies)
+    assert turn.passed_on == 100
+    await source.content.leave(source.copies)
+    assert turn.passed_on == 200
+    assert len(source.content.keys(target.copies)) == 100
+
+
+async def test_who_leaves_while_another_joins_is_in_no_group() -> None:
+    content = SharedContent()
+    staying, leaving = Node(v2(FILES), content), Node(v2(FILES), content)
+
+    def leave(_: Iterable[bytes]) -> None:
+        if staying.copies in content._holders:
+            anyio.from_thread.run(content.leave, leaving.copies)
+
+    content._note = leave
+    async with leaving.running(), staying.running():
+        assert not content.keys(leaving.copies)
+        for key in content.keys(staying.copies):
+            assert list(content.group(key)) == [staying.copies]

@@ -4,7 +4,7 @@ Source: BEP 52; the same ``pieces root`` is the same content, whatever the lengt
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -14,11 +14,14 @@ import anyio.to_thread
 from torrent_engine.base.ids import SHA256_BYTES, InfoHash
 from torrent_engine.codec.metainfo import V2Part
 from torrent_engine.engine.content.piece_sharing import OpenSource
+from torrent_engine.net.sockets.fairness import LOOP_TURN
 
 MAX_LEFT: Final = 256  # ours: torrents that left and are remembered for a while
 
 ContentKey = tuple[bytes, int]
 """The root of a file and its length."""
+Keys = Mapping[ContentKey, None]
+"""An ordered set of them."""
 
 
 class ContentHolder(Protocol):
@@ -48,11 +51,11 @@ class ContentHolder(Protocol):
     def lend(self, file: int) -> AbstractAsyncContextManager[OpenSource]:
         """Allow a file to be opened meanwhile; SessionError if that is not possible."""
 
-    def arrived(self, file: int, span: range, source: "Twin") -> None:
-        """Use these bytes of a file, which are at another place now."""
+    def arrived(self, files: Sequence[int], span: range, source: "Twin") -> None:
+        """Use these bytes of some equal files, which are at another place now."""
 
-    def look_again(self) -> None:
-        """Look for sources of all that is missing."""
+    def look_at(self, keys: Keys) -> None:
+        """Look for sources of what is missing of some groups of files."""
 
 
 class Twin(NamedTuple):
@@ -62,82 +65,110 @@ class Twin(NamedTuple):
     file: int
 
 
+Group = dict[ContentHolder, Sequence[int]]
+"""Files of the same content, by their torrents."""
+
+
 class SharedContent:
     """Which files of the torrents that run have the same content."""
 
     def __init__(self, note: Callable[[Iterable[bytes]], None] = lambda _: None) -> None:
         """``note`` gets the roots of each torrent that joins, in a worker thread."""
         self._note = note
-        self._holders: dict[ContentHolder, None] = {}
-        self._groups: dict[ContentKey, dict[Twin, None]] = {}
-        self._joined: dict[ContentHolder, dict[int, ContentKey]] = {}
+        self._holders: dict[ContentHolder, dict[ContentKey, None]] = {}
+        """The groups that each torrent has files in."""
+        self._groups: dict[ContentKey, Group] = {}
         self._left: deque[InfoHash] = deque(maxlen=MAX_LEFT)
 
     async def join(self, holder: ContentHolder) -> None:
         """Add a torrent; it and those with files of the same content look for sources then."""
         others = tuple(self._holders)
-        self._holders[holder] = None
+        self._holders[holder] = {}
         with suppress(ValueError):
             self._left.remove(holder.info_hash)
         found = await anyio.to_thread.run_sync(partial(self._look, holder, others))
-        met = {holder: None}
-        for key, twins in found.items():
-            group = self._groups.setdefault(key, {})
-            for twin in twins:
-                if twin.holder in self._holders:  # some may have left meanwhile
-                    group[twin] = met[twin.holder] = None
-                    self._joined.setdefault(twin.holder, {})[twin.file] = key
-        for each in met:
-            each.look_again()
+        met: dict[ContentHolder, dict[ContentKey, None]] = {}
+        for key, group in found.items():
+            for each in self._add(key, group):
+                met.setdefault(each, {})[key] = None
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
+        for each, keys in met.items():
+            if each in self._holders:
+                each.look_at(keys)
+
+    def _add(self, key: ContentKey, group: Group) -> Group:
+        """Add files to their group; return those of torrents that did not leave meanwhile."""
+        if not group.keys() <= self._holders.keys():
+            group = {each: files for each, files in group.items() if each in self._holders}
+        known = self._groups.setdefault(key, group)
+        if known is not group:
+            known.update(group)
+        for each in group:
+            self._holders[each][key] = None
+        return group
 
     def _look(
         self, holder: ContentHolder, others: Iterable[ContentHolder]
-    ) -> dict[ContentKey, list[Twin]]:
+    ) -> dict[ContentKey, Group]:
         self._note(root for (root, _), _ in _files(holder))
         return _common(holder, others)
 
-    def leave(self, holder: ContentHolder) -> None:
-        """Remove a torrent; harmless for one that never joined."""
-        if holder in self._holders:
-            del self._holders[holder]
-            self._left.append(holder.info_hash)
-        for file, key in self._joined.pop(holder, {}).items():
+    async def leave(self, holder: ContentHolder) -> None:
+        """Remove a torrent; harmless for one that never joined. Not to be cancelled."""
+        keys = self._holders.pop(holder, None)
+        if keys is None:
+            return
+        self._left.append(holder.info_hash)
+        for key in keys:
             group = self._groups[key]
-            group.pop(Twin(holder, file), None)
+            del group[holder]
             if not group:
                 del self._groups[key]
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
 
     def has_left(self, info_hash: InfoHash) -> bool:
         """Return whether a torrent was here lately: its run may not have ended yet."""
         return info_hash in self._left
 
-    def twins(self, holder: ContentHolder, file: int) -> Iterable[Twin]:
-        """Return the files with the content of one, itself among them if there are others."""
-        key = self._joined.get(holder, {}).get(file)
-        return () if key is None else self._groups[key]
+    def keys(self, holder: ContentHolder) -> Keys:
+        """Return the groups that files of a torrent are in."""
+        return self._holders.get(holder, {})
 
-    def groups(self, holder: ContentHolder) -> Iterator[tuple[Twin, ...]]:
-        """Iterate over the sets of equal files that files of a torrent are in."""
-        for key in set(self._joined.get(holder, {}).values()):
-            yield tuple(self._groups[key])
+    def key(self, holder: ContentHolder, file: int) -> ContentKey | None:
+        """Return the group that a file of a torrent is in; None if it has no equal."""
+        part = holder.part
+        if part is None:
+            return None
+        key = _content_key(part, file)
+        return key if key in self._holders.get(holder, {}) else None
+
+    def group(self, key: ContentKey | None) -> Mapping[ContentHolder, Sequence[int]]:
+        """Return the files of a group, by their torrents; none for None."""
+        return {} if key is None else self._groups.get(key, {})
 
 
-def _common(holder: ContentHolder, others: Iterable[ContentHolder]) -> dict[ContentKey, list[Twin]]:
+def _common(holder: ContentHolder, others: Iterable[ContentHolder]) -> dict[ContentKey, Group]:
     """Return the files of a torrent that have equals in it or in others, and those."""
-    mine: dict[ContentKey, list[Twin]] = {}
+    mine: dict[ContentKey, dict[ContentHolder, list[int]]] = {}
     for key, file in _files(holder):
-        mine.setdefault(key, []).append(Twin(holder, file))
+        mine.setdefault(key, {holder: []})[holder].append(file)
     shared: set[ContentKey] = set()
     if not holder.is_complete:
-        shared = {key for key, twins in mine.items() if len(twins) > 1}
+        shared = {key for key, group in mine.items() if len(group[holder]) > 1}
     for other in others:
         if holder.is_complete and other.is_complete:
             continue
         for key, file in _files(other):
             if key in mine:
-                mine[key].append(Twin(other, file))
+                mine[key].setdefault(other, []).append(file)
                 shared.add(key)
-    return {key: mine[key] for key in shared}
+    return {
+        key: {each: tuple(files) for each, files in group.items()}
+        for key, group in mine.items()
+        if key in shared
+    }
 
 
 def _files(holder: ContentHolder) -> Iterator[tuple[ContentKey, int]]:
@@ -145,8 +176,12 @@ def _files(holder: ContentHolder) -> Iterator[tuple[ContentKey, int]]:
     part = holder.part
     if part is None:
         return
-    none, roots = bytes(SHA256_BYTES), part.roots
-    for file, length in enumerate(part.lengths):
-        root = roots[file * SHA256_BYTES : (file + 1) * SHA256_BYTES]
-        if root != none:
-            yield (root, length), file
+    none = bytes(SHA256_BYTES)
+    for file in range(len(part.lengths)):
+        key = _content_key(part, file)
+        if key[0] != none:
+            yield key, file
+
+
+def _content_key(part: V2Part, file: int) -> ContentKey:
+    return part.roots[file * SHA256_BYTES : (file + 1) * SHA256_BYTES], part.lengths[file]
