@@ -1,22 +1,33 @@
 """Files in folders of the user are copied, and not downloaded a second time."""
 
 import os
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from tests.support.counting import CountingTable, ShortTurn
 from tests.support.swarm import reach, resources, seed
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_info
 from torrent_engine.base.config import DiskConfig, SessionConfig
+from torrent_engine.base.ids import SHA1_BYTES
+from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.local_files import LocalFile
+from torrent_engine.engine.content import folder_copies
+from torrent_engine.engine.content.folder_copies import FolderCopies
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.policy.pieces.picker import Picker
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +38,7 @@ FILES = {
     "sub/b": payload_of(7 * PIECE + 1, 2),
 }
 LONG_AGO_S = 1_600_000_000
+PATIENCE_S = 50.0
 
 
 def v1(files: dict[str, bytes]) -> Metainfo:
@@ -152,3 +164,119 @@ async def test_bep38_the_torrents_own_files_are_no_source(tmp_path: Path) -> Non
             await reach(session, State.DOWNLOADING)
             await anyio.wait_all_tasks_blocked()
             assert session.stats().pieces_have == 20 + 1 + 1
+
+
+@dataclass
+class Alone:
+    """The copies of a torrent of one file from a file of another content."""
+
+    piece_count: int
+    is_full: bool = False
+    """Whether the disk is, so that nothing is written."""
+    asked: int = 0
+    copied: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        total_bytes = self.piece_count * PIECE
+        info: dict[str, Any] = {
+            "name": "n",
+            "piece length": PIECE,
+            "length": total_bytes,
+            "pieces": bytes(SHA1_BYTES * self.piece_count),
+        }
+        metainfo = Metainfo.from_bytes(encode({"info": info}))
+        self.table = CountingTable(metainfo.geometry)
+        self.picker = Picker(metainfo.geometry, self.table, random.Random(1))
+        torrent: Any = SimpleNamespace(metainfo=metainfo, table=self.table, picker=self.picker)
+        ports: Any = SimpleNamespace(
+            writer=SimpleNamespace(
+                wait_for_room=anyio.lowlevel.checkpoint, write_copy=self._write_copy
+            ),
+            requests=SimpleNamespace(wanted_changed=self._ask),
+            sharing=SimpleNamespace(share=self._share),
+        )
+        other = LocalFile("/none/n", total_bytes, 1, 1, 1)
+        local: Any = SimpleNamespace(
+            is_empty=False, like=lambda *_: [other], rests=lambda each: each is other
+        )
+        own: Any = SimpleNamespace(path_of=lambda _: Path("/none/own"))
+        similar: Any = SimpleNamespace(may_have=lambda _: False)
+        self.copies = FolderCopies(torrent, ports, own, local, similar)
+        self.copies._read = self._read  # type: ignore[assignment, method-assign]
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    async def _share(self, _: object, __: object) -> dict[int, bool]:
+        return {}
+
+    def _read(self, piece: int, _: object) -> memoryview:
+        return memoryview(bytes([piece % 256]))
+
+    def _write_copy(self, piece: int, _: object, *, on_wrong: Any, on_failed: Any) -> None:
+        self.copied.append(piece)
+        if self.is_full:
+            on_failed()
+        else:
+            on_wrong()
+
+    async def run_until_quiet(self) -> None:
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self.copies.run)
+                assert not self.table.missing
+                while self.copies.is_busy:  # noqa: ASYNC110 - there is no event for it
+                    await anyio.sleep(0.001)
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_pieces_of_a_wrong_file_are_given_up_many_at_a_time(is_full: bool) -> None:
+    alone = Alone(5000, is_full)
+    await alone.run_until_quiet()
+    assert alone.copied == [0]
+    assert alone.table.missing == (1 << 5000) - 1
+    assert alone.asked == 1
+    assert alone.table.passes < 200
+
+
+async def test_pieces_that_are_not_copied_at_the_end_are_given_up_many_at_a_time() -> None:
+    alone = Alone(5000)
+    reading = anyio.Event()
+
+    async def share(_: object, __: object) -> dict[int, bool]:
+        reading.set()
+        await anyio.sleep_forever()
+        return {}
+
+    alone.copies._sharing = SimpleNamespace(share=share)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(alone.copies.run)
+        await reading.wait()
+        assert not alone.table.missing
+        alone.table.passes = 0
+        tasks.cancel_scope.cancel()
+    assert alone.table.missing == (1 << 5000) - 1
+    assert alone.table.passes < 20
+
+
+async def test_other_tasks_run_while_pieces_are_begun_and_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turn = ShortTurn()
+    monkeypatch.setattr(folder_copies, "LOOP_TURN", turn)
+    alone = Alone(2500)
+    await alone.run_until_quiet()
+    assert alone.table.missing == (1 << 2500) - 1
+    assert turn.passed_on >= 2500 + 3  # to begin them one by one, and to give up in three parts
+
+
+async def test_a_piece_in_two_files_is_begun_once(tmp_path: Path) -> None:
+    files = {"a": payload_of(PIECE + 5, 1), "b": payload_of(PIECE, 2)}
+    put(tmp_path / "local", files)
+    async with node(tmp_path / "node", tmp_path / "local") as shared:
+        session = await Session.create(v1(files), shared, save_path=tmp_path / "out")
+        async with session:
+            await reach(session, State.SEEDING)
+    assert is_right(files, tmp_path / "out")

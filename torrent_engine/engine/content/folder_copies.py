@@ -7,7 +7,7 @@ first wrong piece that is of it alone ends its use.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,8 +29,14 @@ from torrent_engine.disk.local_files import (
     read_local,
 )
 from torrent_engine.disk.resume.similar_files import found_files
-from torrent_engine.engine.content.local_copies import MAX_SHARED_BYTES, CopiedTorrent, CopyPorts
+from torrent_engine.engine.content.local_copies import (
+    FREED_AT_ONCE,
+    MAX_SHARED_BYTES,
+    CopiedTorrent,
+    CopyPorts,
+)
 from torrent_engine.engine.content.piece_sharing import SharedRange
+from torrent_engine.net.sockets.fairness import LOOP_TURN
 
 MAX_LOOKED_FOR: Final = 100_000  # ours: files of one torrent
 
@@ -87,6 +93,8 @@ class FolderCopies:
         self._is_running = False
         self._has_freed = False
         """Whether pieces are to be requested that were to be copied."""
+        self._gives_up = False
+        """Whether what is queued is to be fetched, for there is no room on the disk."""
 
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -101,29 +109,42 @@ class FolderCopies:
         self.is_busy = True
         try:
             await self._find()
-            self._begin()
+            await self._begin()
             self._is_running = True
             task_status.started()
             while True:
-                while self._queue:
-                    await self._copy_next()
+                await self._copy_queued()
                 self._request_freed()
                 self._work, self.is_busy = anyio.Event(), False
                 await self._work.wait()
                 self.is_busy = True
         finally:
             self._is_running = self.is_busy = False
-            self._give_up_all()
+            with anyio.CancelScope(shield=True):
+                await self._give_up_all()
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """Begin the pieces that can be copied, so that nobody is asked for them."""
-        metainfo, torrent = self._torrent.metainfo, self._torrent
-        for index in self._candidates:
+        metainfo, found = self._torrent.metainfo, dict[int, None]()
+        for index in tuple(self._candidates):
             for piece in metainfo.layout.pieces_of(index, metainfo.geometry):
-                is_due = torrent.table.is_missing(piece) and torrent.picker.is_wanted(piece)
-                if is_due and self._parts(piece):
-                    torrent.table.begun(piece)
-                    self._queue.append(piece)
+                if self._is_due(piece):
+                    found[piece] = None
+                if LOOP_TURN.is_over:
+                    self._begin_found(found)
+                    await LOOP_TURN.pass_on()
+        self._begin_found(found)
+
+    def _is_due(self, piece: int) -> bool:
+        torrent = self._torrent
+        is_wanted = torrent.table.is_missing(piece) and torrent.picker.is_wanted(piece)
+        return is_wanted and bool(self._parts(piece))
+
+    def _begin_found(self, found: dict[int, None]) -> None:
+        """Begin pieces, once for each turn of the loop."""
+        self._torrent.table.begun(*found)
+        self._queue.extend(found)
+        found.clear()
 
     # -- which files ---------------------------------------------------------------------------
 
@@ -170,32 +191,48 @@ class FolderCopies:
 
     # -- copies --------------------------------------------------------------------------------
 
-    async def _copy_next(self) -> None:
-        """Copy the first piece of the queue, or share it and those behind it."""
-        piece = self._queue.popleft()
-        parts = self._parts(piece)
-        if not parts:
-            self._free(piece)
-            return
+    async def _copy_queued(self) -> None:
+        """Copy what is queued, but for what is nowhere any more."""
+        while self._queue:
+            if self._gives_up:
+                await self._give_up_all()
+            elif parts := self._parts(self._queue[0]):
+                await self._copy_next(self._queue.popleft(), parts)
+            else:
+                self._free_some(self._nowhere())
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
+        self._gives_up = False
+
+    def _nowhere(self) -> Iterator[int]:
+        """Take pieces from the queue as long as they are nowhere."""
+        while self._queue and not self._parts(self._queue[0]):
+            yield self._queue.popleft()
+
+    async def _copy_next(self, piece: int, parts: list[Part]) -> None:
+        """Copy a piece, or share it and those behind it in the queue."""
         if not self._apart.isdisjoint(source.device for _, source in parts):
             await self._copy(piece, parts)
             return
         run = self._with_following(piece, parts)
         try:
             found = await self._share(run)
+            for each, is_right in found.items():
+                self._take_shared(each, run.pop(each), is_right=is_right)
+                if LOOP_TURN.is_over:
+                    await LOOP_TURN.pass_on()
         except BaseException:
-            for each in run:
-                self._free(each)
+            self._free(*run)
             raise
         if not found:
             self._queue.extendleft(sorted(run.keys() - {piece}, reverse=True))
             await self._copy(piece, parts)
-            return
-        for each, right in found.items():
-            if right:
-                self._writer.shared(each)
-            else:
-                self._wrong(each, run[each])
+
+    def _take_shared(self, piece: int, parts: list[Part], *, is_right: bool) -> None:
+        if is_right:
+            self._writer.shared(piece)
+        else:
+            self._wrong(piece, parts)
 
     def _with_following(self, piece: int, parts: list[Part]) -> dict[int, list[Part]]:
         """Take the pieces that follow one in the queue and in the torrent, too."""
@@ -271,23 +308,29 @@ class FolderCopies:
             candidates.remove(source)
 
     def _again(self, piece: int) -> None:
+        if not self._is_running:
+            self._free(piece)
+            return
         self._queue.appendleft(piece)
         self._work.set()
-        if not self._is_running:
-            self._give_up_all()
 
     def _not_written(self, piece: int) -> None:
         """Leave the rest to be fetched: there is no room on the disk."""
         self._free(piece)
-        self._give_up_all()
-        self._request_freed()
+        self._gives_up = True
+        self._work.set()
 
-    def _give_up_all(self) -> None:
+    async def _give_up_all(self) -> None:
         while self._queue:
-            self._free(self._queue.popleft())
+            self._free_some(self._queue.popleft() for _ in range(len(self._queue)))
+            if LOOP_TURN.is_over:
+                await LOOP_TURN.pass_on()
 
-    def _free(self, piece: int) -> None:
-        self._torrent.table.abandoned(piece)
+    def _free_some(self, pieces: Iterator[int]) -> None:
+        self._free(*islice(pieces, FREED_AT_ONCE))
+
+    def _free(self, *pieces: int) -> None:
+        self._torrent.table.abandoned(*pieces)
         self._has_freed = True
 
     def _request_freed(self) -> None:
