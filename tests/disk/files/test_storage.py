@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.disk.helpers import CONFIG, opened, put_all, put_piece, read_all
+from tests.support.swarm import content
 from tests.support.torrents import make_torrent, payload_of, piece_hashes, write_files
 from torrent_engine.base.config import DiskConfig
 from torrent_engine.base.errors import (
@@ -394,6 +395,94 @@ async def test_a_file_that_somebody_else_makes_is_not_replaced_when_it_is_wanted
         await storage.set_skipped(frozenset())
         put_all(storage, metainfo, payload)
         assert await read_all(storage, metainfo) == payload
+
+
+def no_room(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("is_first_moved", [False, True])
+async def test_f1_without_room_at_the_opening_files_stay_in_the_part_file_until_they_are_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first_moved: bool
+) -> None:
+    files = {"a": payload_of(20_000), "b": payload_of(60_000), "c": payload_of(30_000)}
+    metainfo, payload = make_torrent(files)
+    boundaries = [0, 1, 4, 5, 6]
+    async with opened(metainfo, tmp_path, skipped={0, 2}) as storage:
+        for piece in boundaries:
+            put_piece(storage, metainfo, payload, piece)
+    real, fits = PartFile.copy_out, [is_first_moved]
+
+    def copy_out(part_file: PartFile, offset: int, length: int, target: int) -> None:
+        if not fits.pop():
+            fits.append(False)
+            no_room()
+        fits.append(False)
+        real(part_file, offset, length, target)
+
+    async def check_boundaries() -> None:
+        for piece in boundaries:
+            start, length = metainfo.geometry.piece_offset(piece), 16_384
+            into = memoryview(bytearray(min(length, len(payload) - start)))
+            assert storage.has_data(start, len(into))
+            await storage.read(start, into)
+            assert into == payload[start : start + len(into)]
+
+    monkeypatch.setattr(PartFile, "copy_out", copy_out)
+    moved = ["payload/a"] if is_first_moved else []
+    part_file = f".{metainfo.info_hash.hex()}.parts"
+    async with opened(metainfo, tmp_path) as storage:
+        storage.adopt_files({1})
+        storage.look_again()
+        await check_boundaries()
+        with pytest.raises(DiskFullError, match="payload/"):
+            storage.claim_files()
+        await check_boundaries()
+        assert names_below(tmp_path) == [part_file, *moved, "payload/b"]
+        fits[:] = [True]
+        monkeypatch.setattr(PartFile, "copy_out", real)
+        storage.claim_files()
+        await check_boundaries()
+        put_all(storage, metainfo, payload)
+    assert names_below(tmp_path) == ["payload/a", "payload/b", "payload/c"]
+    assert content(metainfo, tmp_path) == payload
+
+
+async def test_f1_a_claim_without_room_for_what_matches_of_a_skipped_file_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(60_000)})
+    write_files(metainfo, payload[:40_000] + bytes(40_000), tmp_path)
+    into = memoryview(bytearray(16_384))
+    async with opened(metainfo, tmp_path, skipped={1}) as storage:
+        storage.adopt_files({0})
+        storage.owned.adopt_piece(1, lambda _: True)
+        assert not storage.owned.is_own(1)
+        with monkeypatch.context() as patches:
+            patches.setattr("torrent_engine.disk.files.part_file.write_at", no_room)
+            with pytest.raises(DiskFullError):
+                storage.claim_files()
+        for is_claimed in (False, True):
+            if is_claimed:
+                storage.claim_files()
+            assert storage.is_file(1) is not is_claimed
+            await storage.read(16_384, into)
+            assert into == payload[16_384:32_768]
+
+
+async def test_f1_a_selection_without_room_for_an_empty_file_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(20_000), "e": b"", "c": payload_of(30_000)})
+    async with opened(metainfo, tmp_path, skipped={1, 2}) as storage:
+        storage.claim_files()
+        with monkeypatch.context() as patches:
+            patches.setattr(Folder, "open_file", no_room)
+            with pytest.raises(DiskFullError, match="/e"):
+                await storage.set_skipped({0})
+        assert storage.skipped == {1, 2}
+        put_all(storage, metainfo, payload)
+        assert names_below(tmp_path / "payload") == ["a"]
 
 
 async def test_deleting_removes_the_part_file_too(tmp_path: Path) -> None:

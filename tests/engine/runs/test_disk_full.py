@@ -1,5 +1,6 @@
 """Row F1 in a Session: a full disk is waited for, seeding goes on, nothing is lost."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from torrent_engine.base.errors import (
     StateDatabaseError,
     StorageError,
 )
+from torrent_engine.disk.files.file_storage import FileStorage
+from torrent_engine.disk.files.part_file import PartFile
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.engine.runs.disk_full import DiskFull
 from torrent_engine.engine.session.session import Session
@@ -369,6 +372,93 @@ async def test_f1_no_room_at_the_start_is_waited_for_too(
         await until(lambda: "session.error" in kinds(events))  # for a moment
         await becomes(session, State.DOWNLOADING)
     assert not refusals
+
+
+@pytest.mark.parametrize("what", ["part-file", "claim"])
+@pytest.mark.parametrize("is_resumed", [True, False], ids=["resumed", "waited for"])
+async def test_f1_no_room_for_a_file_that_is_wanted_again_at_the_start_keeps_no_other_from_peers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, is_resumed: bool
+) -> None:
+    metainfo, payload = make_torrent({"a": payload_of(300_000, 1), "b": payload_of(900_000, 2)})
+    config = DiskConfig(
+        state_reserve_bytes=0, retry_after_disk_full_s=LATER if is_resumed else SOON
+    )
+    is_full = True
+
+    copy_out, claim = PartFile.copy_out, FileStorage.claim
+
+    def copies(part_file: PartFile, *arguments: int) -> None:
+        if is_full:
+            raise OSError(errno.ENOSPC, "full")
+        copy_out(part_file, *arguments)
+
+    def claims(storage: FileStorage) -> None:
+        if is_full and storage.paths.save_path == tmp_path / "out":
+            raise DiskFullError(tmp_path, "full")
+        claim(storage)
+
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (_, address),
+        resources(tmp_path, disk=config) as shared,
+        resources(tmp_path / "other") as others,
+    ):
+        first = SessionConfig(peers=(address,), file_priorities=(4, 0))
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=first)
+        events = record(session)
+        async with session:
+            await reach(session, State.SEEDING)
+            await session.stop()
+            await session.set_file_priorities((4, 4))
+            if what == "part-file":
+                monkeypatch.setattr(PartFile, "copy_out", copies)
+            else:
+                monkeypatch.setattr(FileStorage, "claim", claims)
+            await session.start()
+            await becomes(session, State.ERROR)
+            second = SessionConfig(peers=(address_of(shared),), file_priorities=(4, 0))
+            third = await Session.create(
+                metainfo, others, save_path=tmp_path / "third", config=second
+            )
+            async with third:
+                await reach(third, State.SEEDING)
+            if is_resumed:
+                assert isinstance(session.error, DiskFullError)
+                assert kinds(events).count("session.error") == 1
+            is_full = False
+            if is_resumed:
+                await session.resume()
+            await becomes(session, State.SEEDING)
+    assert content(metainfo, tmp_path / "out") == payload
+    assert (tmp_path / "third/payload/a").read_bytes() == payload[:300_000]
+
+
+async def test_f1_what_has_no_room_for_its_files_at_the_start_can_be_paused_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, refusals = FileStorage.claim, [DiskFullError(tmp_path, "full")] * 3
+
+    def fails(storage: FileStorage) -> None:
+        if refusals and storage.paths.save_path == tmp_path / "leech/out":
+            raise refusals.pop()
+        claim(storage)
+
+    monkeypatch.setattr(FileStorage, "claim", fails)
+    async with (
+        seed(tmp_path / "seed", METAINFO, PAYLOAD) as (_, address),
+        leeching(tmp_path / "leech", address) as (session, _, events),
+    ):
+        for _ in range(2):
+            await becomes(session, State.ERROR)
+            await session.pause()
+            assert state_of(session) is State.PAUSED
+            await session.resume()
+        await becomes(session, State.ERROR)
+        await until(lambda: "peer.connected" in kinds(events))
+        assert not completed(events)
+        await session.resume()
+        await reach(session, State.SEEDING)
+    assert not refusals
+    assert content(METAINFO, tmp_path / "leech/out") == PAYLOAD
 
 
 @pytest.mark.parametrize("method", ["resume", "start"])

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from torrent_engine.base.errors import HiddenNameError, StorageError
+from torrent_engine.base.errors import DiskFullError, HiddenNameError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_copy import move_files
@@ -91,8 +91,9 @@ class FileStorage:
         """Open the save path and scan the files.
 
         With ``create`` False nothing is created, not even the save path; otherwise empty files are
-        created if ``makes_empty``. Raises StorageError, and FileExistsStorageError for conflicting
-        files, which with ``skips_conflicts`` count as missing.
+        created if ``makes_empty``. On a full disk wanted files may stay in the part-file, to be
+        read there, until :meth:`claim`. Raises StorageError, and FileExistsStorageError for
+        conflicting files, which with ``skips_conflicts`` count as missing.
         """
         with self._lock:
             try:
@@ -102,7 +103,7 @@ class FileStorage:
                 self.owned.found_part_file = self._files.is_open and self._new_parts().is_foreign()
                 self._place_skipped()
                 if create:
-                    self._take_wanted_from_part_file()
+                    self._take_what_there_is_room_for()
                 if create and makes_empty:
                     self._create_empty_files()
             except BaseException:
@@ -296,11 +297,14 @@ class FileStorage:
         """Take ownership of existing files, after the check and before the first write.
 
         Creates the empty files. Raises ForeignFileError for a file that is not known to be the
-        torrent's, or HiddenNameError; nothing is changed then.
+        torrent's, or HiddenNameError; nothing is changed then. After DiskFullError all files can be
+        read as before, and it may be called again.
         """
         with self._lock:
             self._check_wanted(i for i in self._wanted() if not self.owned.is_own(i))
             self._refuse_foreign_part_file()
+            if any(self._placements[i] is Placement.PART_FILE for i in self._wanted()):
+                self._take_wanted_from_part_file()  # there was no room at the opening
             for index, placement in enumerate(self._placements):
                 if placement is Placement.FOUND_FILE and not self.owned.is_own(index):
                     self._keep_matches(index)
@@ -363,11 +367,12 @@ class FileStorage:
             if self._files.is_open:  # else it is done at the opening
                 try:
                     self._take_wanted_from_part_file()
+                    self._create_empty_files()
                 except BaseException:
                     self.skipped = before  # who tries again has the same files checked again
+                    self._place_skipped()
                     raise
                 self._place_skipped()
-                self._create_empty_files()
 
     def place_skipped(self) -> None:
         """Determine where skipped files are stored, after the existing files were adopted."""
@@ -387,14 +392,20 @@ class FileStorage:
             if self._is_claimed:
                 self._check_wanted([index])
 
+    def _take_what_there_is_room_for(self) -> None:
+        """Move the data of wanted files out of the part-file; what does not fit stays there."""
+        try:
+            self._take_wanted_from_part_file()
+        except DiskFullError:
+            for index in self._wanted_in_part_file():
+                self._placements[index] = Placement.PART_FILE
+            self._place_skipped()
+
     def _take_wanted_from_part_file(self) -> None:
         """Move the data of files that are no longer skipped out of the part-file."""
-        parts = self._parts()
-        has_parts = parts.size() > 0
-        wanted = list(self._wanted())
-        moved = {index for index in wanted if has_parts and self._may_be_in_part_file(index)}
+        parts, moved = self._parts(), self._wanted_in_part_file()
         self._check_names(index for index in moved if not self.owned.is_own(index))
-        for index in wanted:
+        for index in self._wanted():
             if index in moved:
                 self._move_out_of_part_file(parts, index)
             self._placements[index] = Placement.OWN_FILE
@@ -402,16 +413,25 @@ class FileStorage:
             parts.remove()
             self._part_file = None
 
-    def _may_be_in_part_file(self, index: int) -> bool:
-        return self._placements[index] is Placement.PART_FILE or index not in self.owned.present
+    def _wanted_in_part_file(self) -> set[int]:
+        """Return the wanted files with data in the part-file."""
+        parts = self._parts()
+        wanted = self._wanted() if parts.size() else ()
+        return {index for index in wanted if self._is_in_part_file(parts, index)}
+
+    def _is_in_part_file(self, parts: PartFile, index: int) -> bool:
+        is_there = index in self.owned.present
+        if is_there and self._placements[index] is not Placement.PART_FILE:
+            return False
+        start, length = self._layout.offsets[index], self._layout.lengths[index]
+        return parts.has(start, length) or (not is_there and self._may_be_zeros(parts, index))
 
     def _move_out_of_part_file(self, parts: PartFile, index: int) -> None:
         """Copy, sync, rename; until then the part-file is authoritative."""
         start, length = self._layout.offsets[index], self._layout.lengths[index]
         is_there = index in self.owned.present
-        if parts.has(start, length) or (not is_there and self._may_be_zeros(parts, index)):
-            self._files.write_new(index, partial(parts.copy_out, start, length), replaces=is_there)
-            self.taken_out.add(index)
+        self._files.write_new(index, partial(parts.copy_out, start, length), replaces=is_there)
+        self.taken_out.add(index)
 
     def _may_be_zeros(self, parts: PartFile, index: int) -> bool:
         """Return whether all of a file may be in the part-file: nothing else would create it."""

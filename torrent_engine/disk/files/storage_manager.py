@@ -108,9 +108,10 @@ class StorageManager:
         """Open the save path, scan the files, and create the empty ones.
 
         Unless ``makes_empty``, empty files are created by :meth:`claim_files`. With ``create``
-        False nothing is created, not even the save path (for checks). Raises StorageError, and
-        FileExistsStorageError for conflicting files, which with ``skips_conflicts`` count as
-        missing.
+        False nothing is created, not even the save path (for checks). On a full disk wanted files
+        may stay in the part-file, where they are read, until :meth:`claim_files`. Raises
+        StorageError, and FileExistsStorageError for conflicting files, which with
+        ``skips_conflicts`` count as missing.
         """
         opens = partial(
             self._files.open,
@@ -254,7 +255,8 @@ class StorageManager:
         """Take ownership of existing files, after the check and before the first write.
 
         Creates the empty files; blocking. Raises ForeignFileError for a file that is not known to
-        be the torrent's, or HiddenNameError; nothing is changed then.
+        be the torrent's, or HiddenNameError; nothing is changed then. After DiskFullError all files
+        can be read as before, and it may be called again.
         """
         self._files.claim()
 

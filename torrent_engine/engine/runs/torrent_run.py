@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 REST: Final = "rest"
 BY_USER: Final = "by user"  # whose deadlines they are that no reader has
 BETWEEN: Final = "between"
+MOVING: Final = frozenset({State.DOWNLOADING, State.SEEDING})
 SAVE_AGAIN_S: Final = 1.0  # ours: between two tries to save while it is checked
 SETTLE_TIMEOUT_S: Final = 30.0  # ours: what is queued for the disk is written within this
 
@@ -335,19 +336,29 @@ class TorrentRun:
             disk_full.begin(error, self._go_on)
             if self._tasks is not None:
                 self._tasks.start_soon(disk_full.wait)
-            self.transfer.downloads.set_active(active=False)
+            self.transfer.stop_writing()
             if state is not State.PAUSED:
                 self._settings.on_waiting(error)
 
     def _go_on(self) -> None:
         """Download again: there may be space. Uploads continued meanwhile."""
-        machine, is_complete = self._settings.machine, self.progress.is_complete
-        if machine.state is not State.ERROR:
+        if self._settings.machine.state is not State.ERROR:
             return  # paused: the transfer looks when it is resumed
         self._settings.on_room()
+        if self._tasks is not None:
+            self._tasks.start_soon(self._guard, self._write_again)
+
+    async def _write_again(self) -> None:
+        """Claim the files, if there was no space for that, and download while they are uploaded."""
+        machine = self._settings.machine
+        if machine.state in MOVING:
+            await self._claim()
+        if machine.state not in MOVING:
+            return
+        is_complete = self.progress.is_complete
         if not is_complete and machine.can(Signal.PIECES_MISSING):
             machine.fire(Signal.PIECES_MISSING)  # wanted since then
-        self.transfer.downloads.set_active(active=not is_complete)
+        self.transfer.begin_writing()
         if is_complete:
             self._on_complete()
 
@@ -356,6 +367,23 @@ class TorrentRun:
         with anyio.CancelScope(shield=True):
             async with self._claims.changes:
                 self._is_closing = True
+
+    async def _claim(self) -> None:
+        """Claim the files; without space for that they are only read until there is some."""
+        self._wait_for_room(await self._claim_if_room())
+
+    async def _claim_if_room(self) -> DiskFullError | None:
+        """Claim the files; return what there is no space for."""
+        try:
+            await self._claims.claim()
+        except DiskFullError as error:
+            return error
+        return None
+
+    def _wait_for_room(self, error: DiskFullError | None) -> None:
+        """Wait for the space that the files need; one that is paused tries when it is resumed."""
+        if error is not None and self._settings.machine.state in MOVING:
+            self._refused(error)
 
     async def _save_last(self, work: Callable[[], Awaitable[None]]) -> None:
         """Save at the end; what fails is why the run failed, if nothing was before."""
@@ -380,7 +408,8 @@ class TorrentRun:
                     await self._idle_timer.until_rest_paused()
                     self.stop(REST)
                 else:
-                    await self._guard(self._claims.claim)
+                    if machine.state is not State.ERROR:  # else it waits for space
+                        await self._guard(self._claim)
                     await self._transfer()
 
     async def _leave_swarm(self) -> None:
@@ -425,14 +454,16 @@ class TorrentRun:
         await self.check.run()
         self.check.restore_partial(self.transfer)
         self.progress.recount(self.torrent.table.have)
+        error: DiskFullError | None = None
         if self._settings.config.check_only:
             self.stop("checked")
         else:
-            await self._claims.claim()
+            error = await self._claim_if_room()
         is_complete = self.progress.is_complete
         self._settings.machine.fire(
             Signal.CHECK_DONE_COMPLETE if is_complete else Signal.CHECK_DONE_INCOMPLETE
         )
+        self._wait_for_room(error)
 
     async def _transfer(self) -> None:
         if self.failure is not None:
@@ -442,7 +473,8 @@ class TorrentRun:
             self._begin_seeding()
         try:
             if self.stop_reason is None:
-                await self.transfer.run()
+                is_waiting = self._settings.machine.state is State.ERROR
+                await self.transfer.run(writes=not is_waiting)
         finally:
             self.seeding.clock.end(self._shared.clock())
 

@@ -68,14 +68,18 @@ class FileClaims:
         ``StorageManager.claim_files`` does.
         """
         if self.is_claimed:
-            return
+            return  # without a wait: seeding counts from the change of the state
         async with self.changes:
-            await self.check(self._storage.skipped)
-            until_saved = self._storage.write_hooks.until_saved
-            if until_saved is not None and self._lacks_empty_files():
-                await until_saved()  # or a kill would leave files of which nobody knows whose
-            await self._storage.in_thread(self._storage.claim_files)
-            self.is_claimed = True
+            if not self.is_claimed:
+                await self._claim()
+
+    async def _claim(self) -> None:
+        await self.check(self._storage.skipped)
+        until_saved = self._storage.write_hooks.until_saved
+        if until_saved is not None and self._lacks_empty_files():
+            await until_saved()  # or a kill would leave files of which nobody knows whose
+        await self._storage.in_thread(self._storage.claim_files)
+        self.is_claimed = True
 
     def _lacks_empty_files(self) -> bool:
         """Return whether the claim may make files."""

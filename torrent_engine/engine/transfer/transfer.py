@@ -122,6 +122,9 @@ class Transfer:
         )
         self._urgent.add_senders(self.web_seeds)
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._may_write = True
+        self._has_copied = False
+        """Whether :meth:`run` has begun to copy what is in other files."""
         self.proof = PieceProof(torrent, keeper, shared.hash_limiter, callbacks.on_error)
         self.reads = PayloadReader(torrent.storage, self.proof)
         """Reads of the files while they are open."""
@@ -237,9 +240,13 @@ class Transfer:
 
     # -- the network phase ------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Move payload until cancelled; then all links have ended and trackers know it."""
+    async def run(self, *, writes: bool = True) -> None:
+        """Move payload until cancelled; then all links have ended and trackers know it.
+
+        Unless ``writes`` it only uploads until :meth:`begin_writing`.
+        """
         torrent, info_hash = self.torrent, self.torrent.metainfo.info_hash
+        self._may_write, self._has_copied = writes, False
         self.bandwidth.join()
         if self.progress.is_complete:
             self.trackers.want_peers()  # peers from before the metadata do not know that we seed
@@ -256,8 +263,8 @@ class Transfer:
                 tasks.start_soon(self._layers.run)
                 self._shared.router.register(info_hash, self.pool.accept, torrent.other_hash)
                 self.uploads.set_active(active=True)
-                await self._copy_first(tasks)
-                self.downloads.set_active(active=not self.progress.is_complete)
+                if self._may_write:
+                    await self._write(tasks)
                 await self._tick_forever()
         finally:
             self._tasks = None
@@ -271,6 +278,24 @@ class Transfer:
                 await self._saved_peers.save(good_peers(self.pool.candidates))
             if not self._callbacks.keeps_sources():
                 await self.sources.stop()
+
+    def begin_writing(self) -> None:
+        """Copy and download after :meth:`stop_writing`, if payload moves."""
+        self._may_write = True
+        if self._tasks is not None:
+            self._tasks.start_soon(self._write, self._tasks)
+
+    def stop_writing(self) -> None:
+        """Only upload until :meth:`begin_writing`."""
+        self._may_write = False
+        self.downloads.set_active(active=False)
+
+    async def _write(self, tasks: anyio.abc.TaskGroup) -> None:
+        if not self._has_copied:
+            self._has_copied = True
+            await self._copy_first(tasks)
+        if self._may_write:
+            self.downloads.set_active(active=not self.progress.is_complete)
 
     async def _copy_first(self, tasks: anyio.abc.TaskGroup) -> None:
         """Begin to copy what is in other files, before anything is requested."""
