@@ -72,7 +72,7 @@ def test_an_empty_file_blocks_nobody(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_named_in_the_error(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "none", "no such file"), (tmp_path, "is a directory")):
+    for path, reason in ((tmp_path / "none", "no such file"), (tmp_path, "is no regular file")):
         with pytest.raises(StorageError, match=f"{path}: {reason}"):
             load_filter(IpFilterConfig(paths=(str(path),)))
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from torrent_engine.disk.regular_files import open_descriptor, open_regular
 from torrent_engine.disk.system import lock_file
 
 _MAX_SIGNATURE_BYTES: Final = 20
@@ -24,8 +25,7 @@ class FileLock:
         be opened.
         """
         if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            self._descriptor = os.open(self.path, flags, 0o600)
+            self._descriptor = open_descriptor(self.path, os.O_RDWR | os.O_CREAT)
         try:
             lock_file(self._descriptor, exclusive=exclusive)
         except OSError:
@@ -42,7 +42,7 @@ class FileLock:
     def holder(self) -> int | None:
         """Return the number of the process that signed the file last; None if there is none."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 text = file.read(_MAX_SIGNATURE_BYTES).strip()
         except OSError:
             return None

@@ -9,6 +9,7 @@ from typing import IO, Final
 
 from torrent_engine.base.config import AddressClass, ClassRule, IpFilterConfig
 from torrent_engine.base.errors import ConfigError, IpFilterError, StorageError
+from torrent_engine.disk.regular_files import open_regular
 from torrent_engine.policy.ip_filter.filter import AddressSet, IpFilter
 from torrent_engine.policy.ip_filter.lines import parse_range
 from torrent_engine.policy.ip_filter.lists import (
@@ -79,7 +80,7 @@ class _Loader:
 
     def _read(self, path: Path, builder: RangeBuilder) -> ListFacts:
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 return self._read_file(file, builder)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise IpFilterError(f"{path}: a damaged gzip file: {error}") from error

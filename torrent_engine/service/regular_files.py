@@ -4,13 +4,14 @@ A pipe holds nobody up, and a link that is planted after a check is not followed
 a path was at a check says nothing of what is opened a moment later.
 """
 
-import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from torrent_engine.disk import regular_files
+from torrent_engine.disk.regular_files import check_regular
 
 _FLAGS: Final = (
     os.O_RDONLY
@@ -27,7 +28,7 @@ _HAS_DIR_FD: Final = os.open in os.supports_dir_fd and bool(_NO_LINK)
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file, following links. Raises OSError, also for what is no regular file."""
-    with _checked(os.open(path, _FLAGS), path) as file:
+    with regular_files.open_regular(path) as file:
         yield file
 
 
@@ -37,7 +38,7 @@ def open_resolved(path: Path) -> Iterator[BinaryIO]:
 
     For paths that were resolved and then checked. Raises OSError.
     """
-    with _checked(_open_in_steps(path), path) as file:
+    with os.fdopen(check_regular(_open_in_steps(path), path), "rb") as file:
         yield file
 
 
@@ -51,13 +52,6 @@ def read_resolved(path: Path, max_bytes: int) -> bytes:
     """Return the same of a path in which no link is followed. Raises OSError."""
     with open_resolved(path) as file:
         return file.read(max_bytes + 1)
-
-
-def _checked(descriptor: int, path: Path) -> BinaryIO:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def _open_in_steps(path: Path) -> int:

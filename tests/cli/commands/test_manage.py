@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -269,4 +270,7 @@ def test_numbers_of_a_list_that_cannot_be_read_are_no_numbers(
     assert read_list(tmp_path) == []
     save_list(tmp_path, ["a" * 40])
     assert read_list(tmp_path) == ["a" * 40]
+    (tmp_path / LIST_NAME).unlink()
+    os.mkfifo(tmp_path / LIST_NAME)
+    assert read_list(tmp_path) == []
     save_list(tmp_path / "missing", ["b"])

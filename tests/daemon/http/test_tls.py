@@ -2,6 +2,7 @@
 
 import datetime
 import errno
+import os
 import socket
 import ssl
 from contextlib import ExitStack, closing
@@ -222,11 +223,25 @@ def test_f9_a_certificate_that_cannot_be_read_is_not_made_anew(
     files = self_signed(tmp_path, ["localhost"])
     before = files.certificate.read_bytes()
 
-    def read_bytes(path: Path) -> bytes:
+    def read(path: Path) -> bytes:
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", read_bytes)
+        patch.setattr("torrent_engine.daemon.http.tls.read_regular", read)
         with pytest.raises(ConfigError, match="Too many open files"):
             self_signed(tmp_path, ["localhost"])
     assert files.certificate.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["certificate", "key"])
+def test_f6_a_pipe_in_the_place_of_a_certificate_or_key_holds_no_start_up(
+    tmp_path: Path, name: str
+) -> None:
+    files = self_signed(tmp_path, ["localhost"])
+    path: Path = getattr(files, name)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        load_certificate(
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self_signed(tmp_path, ["localhost"])
+        )

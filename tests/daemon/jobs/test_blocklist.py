@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import random
 import zipfile
 from collections.abc import Mapping
@@ -136,6 +137,17 @@ async def test_what_is_known_of_a_list_is_kept_over_a_restart(bench: Bench) -> N
     bench.now += 90_000.0
     assert not await bench.lists.update()
     assert bench.server.asked == [{}, {"If-None-Match": '"1"'}]
+
+
+async def test_f6_a_pipe_in_the_place_of_what_is_known_of_a_list_is_replaced(bench: Bench) -> None:
+    await bench.lists.update()
+    (known,) = bench.folder.glob("*.json")
+    known.unlink()
+    os.mkfifo(known)
+    bench.restart()
+    assert await bench.lists.update()
+    assert bench.server.asked == [{}, {}]
+    assert known.is_file()
 
 
 FAULTS = {

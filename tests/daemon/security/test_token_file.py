@@ -1,5 +1,6 @@
 """The token of the state folder: made once, for its user only, and easy to pass on."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,9 @@ def test_files_without_a_token_of_ones_own_are_refused(
     with pytest.raises(ConfigError, match=message):
         read_or_make_token(tmp_path)
     assert path.read_text("utf-8") == f"{text}\n"
+
+
+def test_f6_a_pipe_in_the_place_of_the_token_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / TOKEN_NAME, 0o600)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        read_or_make_token(tmp_path)

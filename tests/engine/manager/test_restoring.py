@@ -1,6 +1,7 @@
 """Torrents of the last run, restored."""
 
 import gc
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -156,3 +157,28 @@ async def test_f11_many_tracker_urls_are_parsed_in_a_thread_before_a_torrent_res
             assert [session.is_resting for session in many.sessions] == [True]
         assert not any(parsed)
         assert len(parsed) >= len(tiers)
+
+
+@pytest.mark.parametrize("is_pipe", [False, True])
+async def test_f6_an_odd_file_of_a_torrent_keeps_no_manager_from_its_start(
+    tmp_path: Path, is_pipe: bool
+) -> None:
+    torrents = [make_torrent(payload_of(20_000, seed), name=f"t{seed}") for seed in range(2)]
+    infos = [metainfo for metainfo, _ in torrents]
+    async with manager(tmp_path) as first:
+        for metainfo, payload in torrents:
+            write_files(metainfo, payload, tmp_path / "files")
+            await reach(await first.add_torrent(metainfo), State.SEEDING)
+    odd = tmp_path / "state" / "torrents" / f"{infos[0].info_hash.hex()}.session"
+    odd.unlink()
+    if is_pipe:
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/nothing/there")
+    async with manager(tmp_path) as second:
+        for metainfo in infos:
+            session = second.get_session(metainfo.info_hash)
+            assert session is not None
+            assert await reach(session, State.SEEDING) is State.SEEDING
+    assert odd.is_file()
+    assert not odd.is_symlink()

@@ -1,5 +1,6 @@
 """What all torrents know of their port at the gateway, whom they tell; the secret on the disk."""
 
+import os
 import random
 import time
 from collections.abc import AsyncIterator
@@ -188,6 +189,12 @@ def test_a_secret_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / shared_mapping.SECRET_FILE).write_bytes(b"short")
     secret = load_secret(tmp_path)
     assert len(secret) == SECRET_BYTES
+    assert load_secret(tmp_path) == secret
+
+
+def test_f6_a_pipe_in_the_place_of_the_secret_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / shared_mapping.SECRET_FILE)
+    secret = load_secret(tmp_path)
     assert load_secret(tmp_path) == secret
 
 

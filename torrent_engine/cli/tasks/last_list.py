@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from torrent_engine.service.regular_files import read_regular
+
 LIST_NAME: Final = "last_list.json"
 MAX_BYTES: Final = 16 * 1024 * 1024  # ours: 300,000 torrents
 
@@ -21,8 +23,7 @@ def save_list(folder: Path, info_hashes: Sequence[str]) -> None:
 def read_list(folder: Path) -> list[str]:
     """Return the info-hashes of the last list; none if there was none."""
     try:
-        with (folder / LIST_NAME).open("rb") as file:
-            found = json.loads(file.read(MAX_BYTES))
+        found = json.loads(read_regular(folder / LIST_NAME, MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return []
     if not isinstance(found, list):

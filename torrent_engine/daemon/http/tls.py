@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from torrent_engine.base.errors import ConfigError
+from torrent_engine.disk.regular_files import open_regular, read_regular
 
 logger = logging.getLogger(__name__)
 CERTIFICATE_NAME: Final = "daemon.crt"
@@ -43,6 +44,8 @@ def load_certificate(context: ssl.SSLContext, files: CertificateFiles) -> None:
     key has forgotten the key that it had, and serves nobody. So another one is asked first.
     """
     try:
+        for path in (files.certificate, files.key):
+            open_regular(path).close()  # the library would wait at a pipe
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
         context.load_cert_chain(files.certificate, files.key)
     except (OSError, ssl.SSLError) as error:
@@ -57,7 +60,7 @@ def wrong_date(certificate: Path, now: datetime.datetime) -> str:
     from cryptography import x509
 
     try:
-        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        found = x509.load_pem_x509_certificate(read_regular(certificate))
     except (OSError, ValueError):
         return ""
     if now > found.not_valid_after_utc:
@@ -87,7 +90,7 @@ def _is_fresh(files: CertificateFiles, names: Sequence[str]) -> bool:
     from cryptography import x509
 
     try:
-        found = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        found = x509.load_pem_x509_certificate(read_regular(files.certificate))
         extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         files.key.stat()
     except (FileNotFoundError, ValueError, x509.ExtensionNotFound):

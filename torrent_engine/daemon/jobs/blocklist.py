@@ -22,6 +22,7 @@ import anyio.to_thread
 from torrent_engine.base.config import IpFilterConfig
 from torrent_engine.base.errors import HttpError, IpFilterError, TorrentEngineError
 from torrent_engine.disk.ip_filter_files import load_filter
+from torrent_engine.disk.regular_files import read_regular
 from torrent_engine.net.http.client import HttpResponse
 from torrent_engine.protocol.tracker.urls import redact_text, redact_url
 from torrent_engine.service.pauses import Alarm
@@ -273,7 +274,7 @@ def _checked(data: bytes | bytearray) -> bytes:
 
 def _read_status(path: Path) -> ListStatus:
     try:
-        return ListStatus(**json.loads(path.read_bytes()))
+        return ListStatus(**json.loads(read_regular(path)))
     except (OSError, ValueError, TypeError):
         return ListStatus()
 

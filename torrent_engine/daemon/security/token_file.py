@@ -30,10 +30,13 @@ def read_or_make_token(folder: Path, credentials: Path | None = None) -> tuple[s
 
 def read_token(path: Path) -> str:
     """Return the token of a file. Raises ConfigError or OSError."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    no_wait = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor a link, nor a pipe
+    descriptor = os.open(path, os.O_RDONLY | no_wait)
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_uid not in {os.geteuid(), 0}:
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path}: is no regular file")
+        if found.st_uid not in {os.geteuid(), 0}:
             raise ConfigError(f"{path}: the token is in a file of another user")
         if found.st_mode & 0o077:
             raise ConfigError(f"{path}: others can read the token; chmod 600, or delete it")

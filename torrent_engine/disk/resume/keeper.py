@@ -29,6 +29,7 @@ from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp, NotedFiles
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import is_folder
+from torrent_engine.disk.os_errors import storage_error
 from torrent_engine.disk.resume.history import FOUND_UNKNOWN, Earlier, made_about, new_record
 from torrent_engine.disk.resume.start_plan import (
     FilesSeen,
@@ -203,7 +204,7 @@ class ResumeKeeper:
             try:
                 pieces = journal.open()
             except OSError as error:
-                raise StorageError(self._store.folder, error.strerror or str(error)) from error
+                raise storage_error(journal.path, error) from error
             self._journal = journal
             opened.append(Noted(frozenset(pieces), journal.noted_ns))
 

@@ -80,7 +80,8 @@ class StateDatabase:
             self._process_lock.take(exclusive=False)
         except OSError as error:
             self.close()
-            raise StateDatabaseError(f"{self.folder}: {error.strerror or error}") from error
+            path = error.filename or self.folder
+            raise StateDatabaseError(f"{path}: {error.strerror or error}") from error
         except BaseException:
             self.close()
             raise
@@ -119,7 +120,8 @@ class StateDatabase:
                 except OSError as error:
                     has_made_room = True
                     if not self._reserve.give_up():
-                        raise storage_error(self.folder, error) from error
+                        path = error.filename2 or error.filename or self.folder
+                        raise storage_error(path, error) from error
         finally:
             if has_made_room:
                 self._reserve.hold()  # what is left of it, before payload takes it

@@ -6,9 +6,11 @@ database is lost.
 
 import errno
 import json
+import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha1, sha256
@@ -20,6 +22,7 @@ from torrent_engine.base.errors import BencodeError, StateDatabaseError, Storage
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.codec.bencode import decode_with_spans, skip_value
 from torrent_engine.codec.paths import PathParts
+from torrent_engine.disk.regular_files import not_regular, open_descriptor, read_regular
 from torrent_engine.disk.safe_open import check_parts
 from torrent_engine.disk.state.records import TorrentRecord
 
@@ -41,6 +44,7 @@ _FOUND: Final = (
     "found_folders",
     "found_unknown",
 )  # settings without which files would be lost
+_log = logging.getLogger(__name__)
 _FREE_SHARE: Final = 8  # the reserve takes at most one part in this many of what is free
 _PARTS: Final = 4  # ours: a part of the reserve is given up at a time
 _LEAST_PART_BYTES: Final = 64 * 1024  # ours: a transaction takes less, as a rule
@@ -67,11 +71,16 @@ def remove_temporaries(folder: Path) -> None:
 def refuse_unwritable(path: Path) -> None:
     """Raise StateDatabaseError if a file of a database may not be written: that is no damage.
 
-    SQLite would make side files of its mode, and call the database read-only for theirs.
+    SQLite would make side files of its mode, and call the database read-only for theirs. Of what is
+    no regular file it would not say which that is.
     """
     for ending in ("", "-wal", "-shm"):
         file = path.with_name(f"{path.name}{ending}")
-        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+        if not os.path.lexists(file):
+            continue
+        if not file.is_file():
+            raise StateDatabaseError(f"{file}: {not_regular(file).strerror}")
+        if not os.access(file, os.R_OK | os.W_OK):
             raise StateDatabaseError(f"{file}: {os.strerror(errno.EACCES)}")
 
 
@@ -115,11 +124,27 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _has_content(path: str) -> bool:
-    """Return whether there is a file that is not empty, as after a loss of power."""
+    """Return whether there is a file that is not empty, as after a loss of power.
+
+    A folder, which no file can replace, is taken for one.
+    """
     try:
-        return os.stat(path).st_size > 0  # noqa: PTH116 - a Path each takes longer
+        found = os.stat(path)  # noqa: PTH116 - a Path each takes longer
     except OSError:
         return False
+    if stat.S_ISDIR(found.st_mode):
+        _log.warning("%s is a folder, and what belongs there is not saved", path)
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
+def _present_content(path: Path) -> bytes | None:
+    """Return the content of a file; None, with a warning, if it cannot be read."""
+    try:
+        return read_regular(path)
+    except OSError as error:
+        _log.warning("%s is replaced: %s", path, error.strerror or error)
+        return None
 
 
 def _write_unsynced(path: str, data: bytes) -> None:
@@ -127,7 +152,7 @@ def _write_unsynced(path: str, data: bytes) -> None:
     try:
         descriptor = os.open(path, _NEW_FILE, 0o600)
     except FileExistsError:
-        if Path(path).read_bytes() != data:
+        if _present_content(Path(path)) != data:
             write_atomically(Path(path), data)
         return
     try:
@@ -190,7 +215,7 @@ class TorrentCopies:
     def session_text(self, info_hash: bytes) -> str:
         """Return what was wanted back at first; empty if that is not known."""
         try:
-            return self._path(info_hash, "session").read_text("utf-8", "replace")
+            return read_regular(self._path(info_hash, "session")).decode("utf-8", "replace")
         except OSError:
             return ""
 
@@ -230,7 +255,7 @@ class TorrentCopies:
     def unproven_bytes(self, info_hash: InfoHash) -> bytes:
         """Return the .torrent, whatever it holds; empty if there is none."""
         try:
-            return self._path(info_hash, "torrent").read_bytes()
+            return read_regular(self._path(info_hash, "torrent"))
         except OSError:
             return b""
 
@@ -240,7 +265,7 @@ class TorrentCopies:
         Names that lead out of the save path are left out.
         """
         try:
-            where = json.loads(self._path(info_hash, "json").read_bytes())
+            where = json.loads(read_regular(self._path(info_hash, "json")))
             return TorrentRecord(
                 info_hash=info_hash,
                 name=_storable(where["name"]),
@@ -328,7 +353,7 @@ class Reserve:
         if not self._size_bytes or not hasattr(os, "posix_fallocate"):
             return
         with suppress(OSError):
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            descriptor = open_descriptor(self._path, os.O_WRONLY | os.O_CREAT)
             try:
                 self._grow(descriptor, os.fstat(descriptor).st_size)
             finally:

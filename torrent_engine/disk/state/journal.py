@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Final
 
 from torrent_engine.disk.file_stamps import INODE_MASK, NotedFiles
+from torrent_engine.disk.regular_files import open_descriptor, read_regular
 
 _ENTRY: Final = struct.Struct("<I")
 _FILE: Final = struct.Struct("<IQ")
@@ -29,7 +30,7 @@ class WriteJournal:
     """The pieces noted and not yet settled; safe to use from every thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lock = Lock()
         self._descriptor = -1
         self._pending: set[int] = set()
@@ -47,8 +48,7 @@ class WriteJournal:
 
         :meth:`files` has the files. OSError if that fails.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._descriptor = open_descriptor(self.path, os.O_RDWR | os.O_CREAT)
         try:
             self._pending, self._files = self._read()
             status = os.fstat(self._descriptor)
@@ -58,7 +58,7 @@ class WriteJournal:
             self.close()
             raise
         with suppress(OSError):  # a kill before anything is saved leaves it to the next start
-            os.utime(self._path, ns=(status.st_atime_ns, self.noted_ns))
+            os.utime(self.path, ns=(status.st_atime_ns, self.noted_ns))
         return set(self._pending)
 
     def files(self) -> NotedFiles:
@@ -77,7 +77,7 @@ class WriteJournal:
 
     def _read(self) -> tuple[set[int], dict[int, int]]:
         """Return the pieces and files that are in the file, and go to the end of the whole ones."""
-        data = self._path.read_bytes()
+        data = read_regular(self.path)
         pieces, files, self._end_bytes = _parse(data)
         self._unwritten = b""
         os.lseek(self._descriptor, self._end_bytes, os.SEEK_SET)
@@ -103,7 +103,7 @@ class WriteJournal:
         try:
             written_bytes = os.write(self._descriptor, data)
         except OSError as error:
-            _log.warning("cannot write %s: %s", self._path, error)
+            _log.warning("cannot write %s: %s", self.path, error)
             written_bytes = 0
         if written_bytes == len(data):
             self._end_bytes += written_bytes

@@ -148,6 +148,8 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
 
 def refuse_later(path: Path) -> None:
     """Raise StateDatabaseError if a database is of a newer program; blocking, changes nothing."""
+    if not path.is_file():
+        return
     with (
         suppress(sqlite3.Error, UnicodeDecodeError),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection,

@@ -143,11 +143,12 @@ class StateStore:
 
     def journal(self, info_hash: InfoHash) -> WriteJournal:
         """Return the write journal of a torrent, not yet open."""
+        folder = self.folder / "journals"
         try:
-            make_private_folder(self.folder / "journals")
+            make_private_folder(folder)
         except OSError as error:
-            raise storage_error(self.folder, error) from error
-        return WriteJournal(self.folder / "journals" / info_hash.hex())
+            raise storage_error(folder, error) from error
+        return WriteJournal(folder / info_hash.hex())
 
     # -- reading --------------------------------------------------------------------------
 
@@ -385,12 +386,12 @@ class StateStore:
 
     def _lock(self, name: str) -> FileLock | None:
         """Return a lock that this process holds now; None if another does."""
+        lock = FileLock(self.folder / "locks" / f"{name}.lock")
         try:
-            make_private_folder(self.folder / "locks")
-            lock = FileLock(self.folder / "locks" / f"{name}.lock")
+            make_private_folder(lock.path.parent)
             is_ours = lock.take()
         except OSError as error:
-            raise storage_error(self.folder, error) from error
+            raise storage_error(lock.path, error) from error
         if not is_ours:
             lock.free()
         return lock if is_ours else None

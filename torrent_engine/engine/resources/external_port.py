@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from torrent_engine.base.config import SharedConfig
 from torrent_engine.base.ids import PeerAddress
+from torrent_engine.disk.regular_files import read_regular
 from torrent_engine.disk.state.files import make_private_folder, write_atomically
 from torrent_engine.net.dht.service import DhtService
 from torrent_engine.net.nat.port_mapping import MapperHost, PortMapper
@@ -65,7 +66,7 @@ def load_secret(state_dir: Path) -> bytes:
     """Return the secret of this folder of state; made where there is none, and at least for now."""
     path = state_dir / SECRET_FILE
     try:
-        secret = path.read_bytes()
+        secret = read_regular(path)
         if len(secret) == SECRET_BYTES:
             return secret
     except FileNotFoundError:
