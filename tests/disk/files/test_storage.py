@@ -509,6 +509,30 @@ async def test_f4_what_a_kill_left_of_a_file_from_the_part_file_is_removed(tmp_p
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("deletes", [False, True])
+@pytest.mark.parametrize("theirs", [[], ["payload/s/theirs"]])
+async def test_f4_what_a_kill_left_of_a_file_that_was_renamed_since_is_removed(
+    tmp_path: Path, deletes: bool, theirs: list[str]
+) -> None:
+    metainfo, payload = make_torrent({"s/a": payload_of(20_000), "s/b": payload_of(60_000)})
+    async with opened(metainfo, tmp_path, skipped={0}) as storage:
+        put_piece(storage, metainfo, payload, 1)
+    (tmp_path / f"payload/s/.{metainfo.info_hash.hex()}.0.tmp").write_bytes(b"half of it")
+    (tmp_path / "payload/s/b").rename(tmp_path / "b")
+    for name in theirs:
+        (tmp_path / name).touch()
+    renames = {0: ("n", "a"), 1: ("b",)}
+    async with opened(metainfo, tmp_path, skipped={0}, renames=renames) as storage:
+        storage.adopt_files({1})
+        storage.owned.found_folders = frozenset()  # as the database says
+        if not deletes:
+            await storage.set_skipped(frozenset())
+            assert names_below(tmp_path) == ["b", "n/a", *theirs]
+        await storage.delete_files()
+    assert names_below(tmp_path) == theirs
+    assert (tmp_path / "payload/s").exists() is bool(theirs)
+
+
 # -- reading on the loop --------------------------------------------------------------------------
 
 

@@ -508,7 +508,7 @@ class DiskFiles:
         temporary = self._temporary(index)
         made: os.stat_result | None = None
         try:
-            self.folder.unlink(temporary)
+            self._remove_unfinished(index, self.folder)
             made = self._write_whole(index, temporary, fill)
             self.owned.taking(index, made.st_ino)
             if replaces:
@@ -529,8 +529,28 @@ class DiskFiles:
         self._note_made(index, made)
 
     def _temporary(self, index: int) -> tuple[str, ...]:
-        *parents, _ = self._paths.parts(index)
-        return (*parents, f".{self._info_hash.hex()}.{index}.tmp")
+        return self._temporary_beside(index, self._paths.parts(index))
+
+    def _temporary_beside(self, index: int, path: Sequence[str]) -> tuple[str, ...]:
+        return (*path[:-1], f".{self._info_hash.hex()}.{index}.tmp")
+
+    def _remove_unfinished(self, index: int, folder: Folder) -> None:
+        """Remove what a killed process left of :meth:`write_new`, before a renaming too; OSError.
+
+        Then it stands beside the name in the torrent, in a folder that may be needed no more.
+        """
+        temporary = self._temporary(index)
+        folder.unlink(temporary)
+        first = self._temporary_beside(index, self._entries.path(index))
+        if first == temporary:
+            return
+        with suppress(OSError, StorageError):
+            if folder.stat(first) is None:
+                return
+            folder.unlink(first)
+            for depth in range(len(first) - 1, 0, -1):
+                if first[:depth] not in self.owned.found_folders:
+                    folder.rmdir_if_empty(first[:depth])
 
     def _write_whole(
         self, index: int, temporary: tuple[str, ...], fill: Callable[[int], None]
@@ -567,7 +587,7 @@ class DiskFiles:
             return
         for index in range(len(self._lengths)) if may_be_unfinished else ():
             with suppress(OSError, StorageError):
-                self._folder.unlink(self._temporary(index))
+                self._remove_unfinished(index, self._folder)
         self._pool.forget_owner(self._owner)
         gone = self.owned.proved().intersection(indices)
         for index in sorted(gone):
