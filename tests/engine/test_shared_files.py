@@ -122,6 +122,7 @@ async def test_a_second_writer_of_a_seeded_file_is_refused(swarm: Swarm, overwri
     error = await refused(second)
     assert Path(error.path).name == "one"
     assert error.info_hash == A.info_hash
+    assert not error.may_overwrite
     await second.cancel(delete_files=True)
     assert state_of(first) is State.SEEDING
     assert content(A, swarm.out) == A_DATA
@@ -292,10 +293,22 @@ async def test_a_stopped_torrent_of_a_manager_keeps_its_files(
         await reach(first, State.SEEDING)
         await first.stop()
         second = await many.add_torrent(B, save_path=out, config=SessionConfig(overwrite=overwrite))
-        with pytest.raises(FileExistsStorageError):
+        with pytest.raises(FileExistsStorageError) as caught:
             await second.wait(State.SEEDING)
+        assert "overwrite" not in str(caught.value)
         await many.remove_torrent(B.info_hash, delete_files=True)
         assert content(A, out) == A_DATA
+
+
+async def test_a_file_of_what_was_once_downloaded_is_refused_with_what_would_help(
+    swarm: Swarm,
+) -> None:
+    first = await swarm.whole(A)
+    await first.close()
+    error = await refused(await swarm.session(B))
+    assert (error.info_hash, error.may_overwrite) == (A.info_hash, True)
+    assert str(error).endswith("too; not overwritten without overwrite")
+    assert content(A, swarm.out) == A_DATA
 
 
 async def test_what_was_once_downloaded_may_be_overwritten_and_is_not_taken_back(

@@ -229,12 +229,15 @@ class ForeignFileError(FileExistsStorageError):
 class FileInUseError(FileExistsStorageError):
     """A file that the torrent would write to belongs to another torrent as well.
 
-    ``info_hash`` is the one of the other torrent.
+    ``info_hash`` is the one of the other torrent. If that was only once downloaded
+    :attr:`SessionConfig.overwrite` allows to overwrite the file, and ``may_overwrite`` says so.
     """
 
-    def __init__(self, path: object, info_hash: bytes) -> None:
-        super().__init__(path, f"is a file of torrent {info_hash.hex()}, too")
+    def __init__(self, path: object, info_hash: bytes, *, may_overwrite: bool = False) -> None:
+        hint = "; not overwritten without overwrite" if may_overwrite else ""
+        super().__init__(path, f"is a file of torrent {info_hash.hex()}, too{hint}")
         self.info_hash = info_hash
+        self.may_overwrite = may_overwrite
 
 
 class HiddenNameError(StorageError):

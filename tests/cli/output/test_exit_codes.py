@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from torrent_engine.base.errors import ForeignFileError, HiddenNameError, StorageError
+from torrent_engine.base.errors import (
+    FileInUseError,
+    ForeignFileError,
+    HiddenNameError,
+    StorageError,
+)
 from torrent_engine.cli.output.exit_codes import ExitCode, exit_code_of, message_of
 from torrent_engine.disk.files.disk_files import _FOREIGN
 from torrent_engine.disk.safe_open import HAS_DIR_FD, Folder
@@ -43,6 +48,8 @@ def test_what_the_system_has_no_more_of_is_no_bug(error: Exception, message: str
     ("error", "end"),
     [
         (ForeignFileError("a", _FOREIGN), "not overwritten without --overwrite"),
+        (FileInUseError("a", bytes(20), may_overwrite=True), "not overwritten without --overwrite"),
+        (FileInUseError("a", bytes(20)), f"is a file of torrent {'00' * 20}, too"),
         (HiddenNameError("a", "not created without allow_hidden"), "without --allow-hidden"),
         (StorageError("a", "overwrite is a word"), "a: overwrite is a word"),
     ],
