@@ -59,6 +59,21 @@ def test_slices_skip_empty_files() -> None:
     assert layout.slices(30, 1) == layout.slices(4, 0) == []
 
 
+@given(LENGTHS, st.sampled_from([1, 16_384]), st.data())
+def test_a_range_touches_the_files_of_its_slices_and_the_empty_ones_between(
+    lengths: list[int], alignment: int, data: st.DataObject
+) -> None:
+    layout = FileLayout(lengths, alignment)
+    if not layout.total_bytes:
+        return
+    start = data.draw(st.integers(0, layout.end_bytes - 1))
+    length = data.draw(st.integers(1, layout.end_bytes - start))
+    touched = [part.file_index for part in layout.slices(start, length)]
+    if touched and not layout.has_gaps:
+        assert layout.file_count(start, length) == touched[-1] - touched[0] + 1
+    assert len(touched) <= layout.file_count(start, length) <= len(lengths)
+
+
 @given(LENGTHS, st.data())
 def test_slices_are_the_bytes_of_the_range(lengths: list[int], data: st.DataObject) -> None:
     layout = FileLayout(lengths)

@@ -24,6 +24,7 @@ from torrent_engine.disk.file_stamps import (
     compare,
     stamp_of,
 )
+from torrent_engine.disk.files.open_files import OpenFiles
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.stamps import FileLooks, FileStamps
 from torrent_engine.disk.files.storage_manager import StorageManager
@@ -234,6 +235,27 @@ async def test_f3_blocks_of_a_begun_piece_leave_the_file_its_stamp(
         assert not storage.has_doubts(0, 1)
         edit_piece(tmp_path / "save/payload/a", 0)
         assert storage.has_doubts(0, 1)
+
+
+async def test_f3_a_change_of_one_of_very_many_files_is_noticed_by_whoever_reads_them(
+    store: StateStore, tmp_path: Path
+) -> None:
+    metainfo, payload = make_torrent({f"{at:03}": payload_of(100, at) for at in range(100)})
+    pool = OpenFiles(100)
+    async with kept(metainfo, tmp_path / "save", store, open_files=pool) as (storage, keeper):
+        await keeper.plan()
+        put_piece(storage, metainfo, payload, 0)
+        keeper.piece_written(0)
+        await keeper.commit()
+        await keeper.sync()
+        into = memoryview(bytearray(10_000))
+        await storage.read(0, into)
+        assert not storage.has_doubts(0, 10_000)
+        (tmp_path / "save/payload/050").write_bytes(bytes(100))
+        assert not storage.has_doubts(0, 10_000)
+        await storage.read(0, into)
+        assert storage.has_doubts(0, 10_000)
+        assert storage.stamps.take_doubts() == {50}
 
 
 async def test_f4_a_file_that_gets_its_length_is_no_change_by_somebody_else(

@@ -187,6 +187,15 @@ class FileLayout:
             index += 1
         return found
 
+    def file_count(self, offset_bytes: int, length_bytes: int) -> int:
+        """Return how many files a range of the payload touches, empty ones in between included."""
+        offsets = self.offsets
+        return (
+            bisect_left(offsets, offset_bytes + length_bytes)
+            - bisect_right(offsets, offset_bytes)
+            + 1
+        )
+
     def placed(self, offset_bytes: int, into: memoryview) -> list[tuple[FileSlice, memoryview]]:
         """Return the runs of a range, each with its part of a buffer; gaps are made zeros."""
         runs = self.slices(offset_bytes, len(into))

@@ -22,6 +22,7 @@ from torrent_engine.base.errors import (
     StorageError,
 )
 from torrent_engine.codec.bencode import encode
+from torrent_engine.codec.geometry import FileLayout, FileSlice
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files import disk_files, nowait
 from torrent_engine.disk.files.file_storage import FileStorage
@@ -74,6 +75,31 @@ async def test_any_cut_of_views_and_any_range_reads_the_same(tmp_path: Path) -> 
             if not storage.read_now(start, into):
                 await storage.read(start, into)
             assert into == view[start : start + len(into)]
+
+
+async def test_a_range_of_very_many_files_is_left_to_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{number:03}": payload_of(10, number) for number in range(200)}
+    metainfo, payload = make_torrent(files)
+    async with opened(metainfo, tmp_path, open_files=OpenFiles(200)) as storage:
+        put_all(storage, metainfo, payload)
+        few, many = memoryview(bytearray(640)), memoryview(bytearray(641))
+        assert storage.read_now(0, few)
+        assert few == payload[:640]
+        real = FileLayout.slices
+        sliced: list[int] = []
+
+        def slices(layout: FileLayout, offset: int, length: int) -> list[FileSlice]:
+            sliced.append(length)
+            return real(layout, offset, length)
+
+        monkeypatch.setattr(FileLayout, "slices", slices)
+        assert not storage.read_now(0, many)
+        assert not storage.has_doubts(0, 641)
+        assert not sliced
+        await storage.read(0, many)
+        assert many == payload[:641]
 
 
 async def test_files_are_sparse_and_have_their_length_from_the_first_write(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.support.peer_pair import GEOMETRY, open_connection, sent
 from torrent_engine.base.config import ChokerConfig, PoolConfig, TransferConfig
 from torrent_engine.base.ids import BLOCK_BYTES, PeerAddress, PeerId
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import FileLayout
 from torrent_engine.engine.resources.read_buffers import (
     MAX_LARGE,
     READ_AHEAD_BYTES,
@@ -18,7 +19,12 @@ from torrent_engine.engine.resources.read_buffers import (
     ReadBuffers,
 )
 from torrent_engine.engine.swarm.peer import Identity, Peer
-from torrent_engine.engine.transfer.upload_manager import PeerUploads, UploadManager
+from torrent_engine.engine.transfer.upload_manager import (
+    FILES_PER_REFILL,
+    FILES_PER_UNIT,
+    PeerUploads,
+    UploadManager,
+)
 from torrent_engine.net.peers.peer_link import Refill
 from torrent_engine.net.peers.transport import ANY_ROOM
 from torrent_engine.policy.peers.candidates import Source
@@ -35,16 +41,20 @@ class Storage:
 
     def __init__(self, *, is_cold: bool) -> None:
         self.is_cold = is_cold
+        self.tries = 0
+        self.reads: list[int] = []
 
     def view_now(self, _offset: int, _length: int) -> memoryview | None:
         return None
 
     def read_now(self, _offset: int, into: memoryview) -> bool:
+        self.tries += 1
         into[:] = bytes(len(into))
         return not self.is_cold
 
     async def read(self, offset: int, into: memoryview) -> None:
         assert offset >= 0
+        self.reads.append(len(into))
         into[:] = bytes(len(into))
 
 
@@ -59,6 +69,7 @@ class Uploads:
         throttle: "Throttle | None" = None,
         buffers: ReadBuffers | None = None,
         sends_by_kernel: bool = True,
+        file_bytes: int = GEOMETRY.total_bytes,
     ) -> None:
         have = Bitfield(GEOMETRY.piece_count)
         for piece in pieces:
@@ -66,11 +77,14 @@ class Uploads:
         self.connection = open_connection(fast=fast)
         self.buffers = buffers or ReadBuffers()
         self.errors: list[object] = []
+        self.paid: list[int] = []
+        self.storage = Storage(is_cold=is_cold)
+        layout = FileLayout([file_bytes] * (GEOMETRY.total_bytes // file_bytes))
         torrent: Any = SimpleNamespace(
             table=SimpleNamespace(have=have),
             read_buffers=self.buffers,
-            storage=Storage(is_cold=is_cold),
-            metainfo=SimpleNamespace(geometry=GEOMETRY),
+            storage=self.storage,
+            metainfo=SimpleNamespace(geometry=GEOMETRY, layout=layout),
             shared_config=SimpleNamespace(
                 transfer=SimpleNamespace(max_upload_queue_bytes=READ_AHEAD_BYTES)
             ),
@@ -79,7 +93,9 @@ class Uploads:
         )
         peer: Any = SimpleNamespace(
             connection=self.connection,
-            link=SimpleNamespace(upload_throttle=throttle, sends_by_kernel=sends_by_kernel),
+            link=SimpleNamespace(
+                upload_throttle=throttle, sends_by_kernel=sends_by_kernel, pay=self._pay
+            ),
             uploaded_bytes=0,
             upload_rate=RateMeter(),
         )
@@ -88,6 +104,9 @@ class Uploads:
         )
         self.source = PeerUploads(peer, torrent, proof, self.errors.append)
         self.totals = torrent.totals
+
+    async def _pay(self, units: int) -> None:
+        self.paid.append(units)
 
 
 class Throttle:
@@ -199,6 +218,37 @@ def test_what_a_rate_limit_allowed_for_requests_that_are_refused_is_given_back()
     ask(uploads.connection, 1, 2)
     assert uploads.source.refill(ANY_ROOM) is Refill.QUEUED
     assert throttle.balance == uploads.totals.uploaded_bytes == 2 * BLOCK_BYTES
+
+
+def test_b4_a_refill_tries_no_more_files_than_a_turn_has_time_for() -> None:
+    uploads = Uploads(0, 1, 2, 3, file_bytes=256)
+    for begin in range(128, 4 * BLOCK_BYTES, BLOCK_BYTES + 1):  # no two are neighbours
+        for piece in range(4):
+            uploads.connection.upload_requests.append(BlockRequest(piece, begin, BLOCK_BYTES))
+    assert uploads.source.refill(ANY_ROOM) is Refill.LATER
+    assert uploads.storage.tries == FILES_PER_REFILL // 65
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("file_bytes", "reads", "paid"), [(1, 4, 4), (250, 4, 4), (256, 1, 0)])
+async def test_b4_very_many_files_are_read_block_by_block_and_the_peer_pays_for_them(
+    file_bytes: int, reads: int, paid: int
+) -> None:
+    uploads = Uploads(0, file_bytes=file_bytes)
+    ask(uploads.connection, 0, 4)
+    if paid:
+        assert uploads.source.refill(ANY_ROOM) is Refill.LATER
+        assert not uploads.storage.tries
+    else:
+        uploads.storage.is_cold = True
+        assert uploads.source.refill(ANY_ROOM) is Refill.LATER
+    await uploads.source.load()
+    assert uploads.storage.reads == [4 * BLOCK_BYTES // reads] * reads
+    assert len(uploads.paid) == paid
+    assert sum(uploads.paid) * FILES_PER_UNIT == pytest.approx(
+        (4 * BLOCK_BYTES // file_bytes) if paid else 0, abs=8
+    )
+    assert sent(uploads.connection).count(NO_BYTES) == 4
 
 
 # -- who is unchoked ----------------------------------------------------------------------------

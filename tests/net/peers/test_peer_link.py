@@ -895,3 +895,17 @@ async def test_f11_a_link_that_goes_on_in_another_run_keeps_more_than_little() -
         link.detach()
     assert link.is_detached
     assert transport.narrowed == [True, False]
+
+
+async def test_b4_who_asks_for_much_work_waits_for_it_and_gets_what_is_ready_before() -> None:
+    transport, connection = MemoryTransport(), make_connection()
+    limits = WireLimits(max_control_units_per_s=1e-9, max_shared_control_units_per_s=1)
+    link = link_over(transport, connection, ManualClock(), limits)
+    with anyio.fail_after(30):
+        await link.pay(200)
+    connection.sender.unchoke()
+    assert not transport.taken
+    with anyio.move_on_after(0.01) as scope:
+        await link.pay(200)
+    assert scope.cancelled_caught
+    assert transport.taken

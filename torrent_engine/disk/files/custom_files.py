@@ -14,6 +14,7 @@ from torrent_engine.base.storage import ImmediateStorage, Storage, StorageFiles,
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp
 from torrent_engine.disk.files.file_paths import FilePaths
+from torrent_engine.disk.files.immediate_reads import MAX_FILES_NOW
 from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.stamps import FileLooks, FileStamps
 from torrent_engine.disk.os_errors import storage_failures
@@ -202,7 +203,8 @@ class _ImmediateReads:
             self._read = storage.read_now
 
     def read_now(self, offset_bytes: int, into: memoryview) -> bool:
-        if self._read is None:
+        is_scattered = self._layout.file_count(offset_bytes, len(into)) > MAX_FILES_NOW
+        if self._read is None or is_scattered:
             return False
         for part, share in self._layout.placed(offset_bytes, into):
             if not self._entries.is_stored(part.file_index):
@@ -218,3 +220,6 @@ class _ImmediateReads:
     def has_doubts(self, offset_bytes: int, length_bytes: int) -> bool:
         del offset_bytes, length_bytes
         return False
+
+    def look_at_many(self, offset_bytes: int, length_bytes: int) -> None:
+        del offset_bytes, length_bytes

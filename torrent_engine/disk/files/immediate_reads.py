@@ -1,12 +1,15 @@
 """Reads from the page cache on the event loop: the hot path of uploads."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from torrent_engine.codec.geometry import FileLayout, FileSlice
 from torrent_engine.disk.files.disk_files import DiskFiles
 from torrent_engine.disk.files.nowait import read_file_now, view_file_now
 from torrent_engine.disk.files.open_files import OpenFile, OpenFiles
 from torrent_engine.disk.files.placement import Placement
+
+MAX_FILES_NOW: Final = 64
+"""Ours: a range of more files is for a thread, as each takes some 10 us."""
 
 
 class ImmediateReads(Protocol):
@@ -15,7 +18,8 @@ class ImmediateReads(Protocol):
     def read_now(self, offset_bytes: int, into: memoryview) -> bool:
         """Fill ``into`` from an offset of the payload; return False if that would block.
 
-        After False the content of ``into`` is undefined.
+        That is so for a range of more than MAX_FILES_NOW files. After False the content of
+        ``into`` is undefined.
         """
 
     def view_now(self, offset_bytes: int, length_bytes: int) -> memoryview | None:
@@ -25,7 +29,13 @@ class ImmediateReads(Protocol):
         """
 
     def has_doubts(self, offset_bytes: int, length_bytes: int) -> bool:
-        """Return whether files are in doubt, after checking the open ones of a range."""
+        """Return whether files are in doubt, after checking the open ones of a range.
+
+        Those of more than MAX_FILES_NOW files are checked by :meth:`look_at_many` only.
+        """
+
+    def look_at_many(self, offset_bytes: int, length_bytes: int) -> None:
+        """Check the open files of a range if they are too many for :meth:`has_doubts`; blocking."""
 
 
 class HotFileReads:
@@ -73,6 +83,8 @@ class HotFileReads:
             self._pool.give_back(file)
 
     def _read_slices(self, offset_bytes: int, into: memoryview) -> bool:
+        if self._layout.file_count(offset_bytes, len(into)) > MAX_FILES_NOW:
+            return False
         for part, share in self._layout.placed(offset_bytes, into):
             if not self._read_slice(part, share):
                 return False
@@ -108,13 +120,21 @@ class HotFileReads:
             and self._pool.borrow_again(file)
         ):
             self._look(self._hot_index, file)
-        else:
-            for part in self._layout.slices(offset_bytes, length_bytes):
-                if self._placements[part.file_index] is Placement.OWN_FILE:
-                    file = self._files.borrow_open(part.file_index)
-                    if file is not None:
-                        self._look(part.file_index, file)
+        elif self._layout.file_count(offset_bytes, length_bytes) <= MAX_FILES_NOW:
+            self._look_at_all(offset_bytes, length_bytes)
         return bool(self._book.fresh)
+
+    def look_at_many(self, offset_bytes: int, length_bytes: int) -> None:
+        """Look as :meth:`ImmediateReads.look_at_many`."""
+        if self._layout.file_count(offset_bytes, length_bytes) > MAX_FILES_NOW:
+            self._look_at_all(offset_bytes, length_bytes)
+
+    def _look_at_all(self, offset_bytes: int, length_bytes: int) -> None:
+        for part in self._layout.slices(offset_bytes, length_bytes):
+            if self._placements[part.file_index] is Placement.OWN_FILE:
+                file = self._files.borrow_open(part.file_index)
+                if file is not None:
+                    self._look(part.file_index, file)
 
     def _look(self, index: int, file: OpenFile) -> None:
         try:

@@ -141,8 +141,15 @@ class StorageManager:
     # -- reading --------------------------------------------------------------------------
 
     async def read(self, offset_bytes: int, into: memoryview) -> None:
-        """Fill ``into`` in a worker thread. Raises StorageError."""
-        await self.in_thread(lambda: self.read_blocking(offset_bytes, into))
+        """Fill ``into`` in a worker thread. Raises StorageError.
+
+        Files that are too many for ``has_doubts`` are looked at there, too.
+        """
+        await self.in_thread(lambda: self._read_and_look(offset_bytes, into))
+
+    def _read_and_look(self, offset_bytes: int, into: memoryview) -> None:
+        self.read_blocking(offset_bytes, into)
+        self._files.immediate.look_at_many(offset_bytes, len(into))
 
     def read_blocking(self, offset_bytes: int, into: memoryview) -> None:
         """Fill ``into``, gaps between files with zeros; for worker threads. Raises StorageError."""

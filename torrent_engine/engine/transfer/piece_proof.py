@@ -46,7 +46,10 @@ class PieceProof:
         self._checker = None
 
     def is_needed(self, offset_bytes: int, length_bytes: int) -> bool:
-        """Return whether a range must be read by :meth:`read`; looks whether its files changed."""
+        """Return whether a range must be read by :meth:`read`; looks whether its files changed.
+
+        Of a range of very many files :meth:`read` looks, in a thread.
+        """
         if self._torrent.storage.has_doubts(offset_bytes, length_bytes):
             self.take_doubts()
         return self._unproven.count > 0 and any(

@@ -9,6 +9,7 @@ from typing import Final
 from torrent_engine.base.errors import StorageError
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.base.operators import operator_of
+from torrent_engine.disk.files.immediate_reads import MAX_FILES_NOW
 from torrent_engine.engine.swarm.context import Torrent
 from torrent_engine.engine.swarm.peer import Peer
 from torrent_engine.engine.transfer.hash_upload import HashUpload
@@ -26,6 +27,8 @@ from torrent_engine.protocol.wire.messages import (
 )
 
 CONTENDED_RECHOKE_S: Final = 1.0  # ours: while peers wait for a slot
+FILES_PER_REFILL: Final = 256  # ours: files that are looked at in one turn, some 10 us each
+FILES_PER_UNIT: Final = 2  # ours: opening and reading one takes 50 us, in a thread
 
 
 class UploadManager:
@@ -248,12 +251,15 @@ class PeerUploads:
         (RC4, uTP) the bytes are read into a buffer: see :attr:`Transport.sends_by_kernel`.
         """
         storage, used, needs_proof = self._torrent.storage, 0, self._proof.is_needed
-        is_all = True
+        count_files = self._torrent.metainfo.layout.file_count
+        is_all, files_left = True, FILES_PER_REFILL
         self._refill_bytes = self._torrent.shared_config.transfer.max_upload_queue_bytes
         for run in runs:
-            if needs_proof(run.offset_bytes, run.length_bytes):
+            files = count_files(run.offset_bytes, run.length_bytes)
+            if files > files_left or needs_proof(run.offset_bytes, run.length_bytes):
                 is_all = False
                 continue
+            files_left -= files
             if self._sends_views:
                 run.view = storage.view_now(run.offset_bytes, run.length_bytes)
             if run.view is None:
@@ -281,15 +287,31 @@ class PeerUploads:
         try:
             for run in runs:
                 if run.view is None:
-                    view = memoryview(bytearray(run.length_bytes))
-                    await self._proof.read(run.offset_bytes, view)
-                    run.view = view
+                    run.view = await self._read(run.offset_bytes, run.length_bytes)
+                self._queue([run], run.length_bytes)
         except StorageError as error:
             self._on_error(error)
-            return
         finally:
             self._cold = None
-        self._queue(runs, sum(run.length_bytes for run in runs))
+
+    async def _read(self, offset_bytes: int, length_bytes: int) -> memoryview:
+        """Return a range that is read in a thread; the peer pays for very many files.
+
+        They are read block by block, so that neither the thread nor the end of the torrent waits
+        for long.
+        """
+        count_files = self._torrent.metainfo.layout.file_count
+        view = memoryview(bytearray(length_bytes))
+        blocks = -(-length_bytes // BLOCK_BYTES)
+        if count_files(offset_bytes, length_bytes) <= blocks * MAX_FILES_NOW:
+            await self._proof.read(offset_bytes, view)
+            return view
+        for begin in range(0, length_bytes, BLOCK_BYTES):
+            part = view[begin : begin + BLOCK_BYTES]
+            files = count_files(offset_bytes + begin, len(part))
+            await self._peer.link.pay(files // FILES_PER_UNIT)
+            await self._proof.read(offset_bytes + begin, part)
+        return view
 
     def _wanted_bytes(self) -> int:
         """Return what the requests that wait are worth, and are not too much to read at once."""

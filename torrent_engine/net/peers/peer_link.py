@@ -435,13 +435,25 @@ class PeerLink:
         finally:
             self._is_waiting_to_read = False
 
+    async def pay(self, units: int) -> None:
+        """Charge work for what this peer asked for as control messages; wait after too much.
+
+        For :meth:`BlockSource.load`; what is queued is sent meanwhile.
+        """
+        if wait_s := self._charge(units):
+            self.flush()
+            await anyio.sleep(wait_s)
+
+    def _charge(self, units: int) -> float:
+        moved_bytes = self.connection.received_bytes + self._sent_bytes
+        return self._allowance.charge(units, moved_bytes, self._clock())
+
     async def _pay_for_control(self) -> None:
         """Yield to other tasks after control messages, and pause after too many."""
         connection = self.connection
         self._hold_early(connection.state.pre_metadata.held_bytes)
         units, connection.state.control_units = connection.state.control_units, 0
-        moved_bytes = connection.received_bytes + self._sent_bytes
-        wait_s = self._allowance.charge(units, moved_bytes, self._clock())
+        wait_s = self._charge(units)
         if wait_s:
             self.transport.narrow(is_narrow=True)
             try:
