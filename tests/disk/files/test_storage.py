@@ -3,6 +3,7 @@ import errno
 import os
 import resource
 import subprocess
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.geometry import FileLayout, FileSlice
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk import home_folder
 from torrent_engine.disk.files import disk_files, nowait
 from torrent_engine.disk.files.file_storage import FileStorage
 from torrent_engine.disk.files.last_seen import LastSeen
@@ -249,6 +251,32 @@ async def test_a_linked_home_folder_takes_no_hidden_names(
         with pytest.raises(HiddenNameError):
             storage.claim_files()
     assert names_below(tmp_path / "home") == []
+
+
+async def test_home_folders_are_looked_up_once_however_many_files_and_links_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, real = 0, home_folder._homes
+
+    def homes() -> Iterator[str]:
+        nonlocal looks
+        looks += 1
+        return real()
+
+    monkeypatch.setattr(home_folder, "_homes", homes)
+    (tmp_path / "save/payload").mkdir(parents=True)
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / "save/payload" / folder).symlink_to(tmp_path / folder)
+    names = [f"{folder}/{number}" for folder in "abc" for number in range(20)]
+    metainfo, _ = make_torrent({name: payload_of(5, seed) for seed, name in enumerate(names)})
+    skipped = frozenset(range(60))
+    options: dict[str, Any] = {"skipped": skipped, "follow_links": True}
+    async with opened(metainfo, tmp_path / "save", **options) as storage:
+        storage.claim_files()
+        looks = 0
+        await storage.set_skipped(frozenset())
+        assert looks == 1
 
 
 async def test_a_shorter_file_that_is_there_grows_and_keeps_its_bytes(tmp_path: Path) -> None:

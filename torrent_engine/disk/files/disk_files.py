@@ -211,14 +211,19 @@ class DiskFiles:
         self.faults.setdefault(index, fault)
         return True
 
-    def check_appeared(self, index: int) -> None:
-        """Check a file that was missing, or could not be the torrent's, before it is created.
+    def check_appeared(self, indices: Iterable[int]) -> None:
+        """Check files that were missing, or could not be the torrent's, before they are created.
 
         Raises FileExistsStorageError as :meth:`look_again`, ForeignFileError as
         :meth:`check_foreign`.
         """
+        with self._looking() as look:
+            for index in indices:
+                self._check_appeared(index, look)
+
+    def _check_appeared(self, index: int, look: Look) -> None:
         self._pool.forget([FileKey(self._owner, index)])
-        status = self._usable_status(index, self._stat, is_skipped=False)
+        status = self._usable_status(index, look, is_skipped=False)
         if status is None:
             self.owned.vanished(index)
             return
@@ -514,7 +519,7 @@ class DiskFiles:
             if replaces:
                 self._pool.forget([FileKey(self._owner, index)])
                 if index in self.owned.foreign:
-                    self.check_appeared(index)  # it may be another since it was checked
+                    self.check_appeared([index])  # it may be another since it was checked
                 self.folder.rename(temporary, (*parents, name))
             else:
                 give_name(self.folder, temporary, (*parents, name))

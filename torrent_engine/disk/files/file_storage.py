@@ -23,7 +23,7 @@ from torrent_engine.disk.files.owned_files import OwnedFiles
 from torrent_engine.disk.files.part_file import PartFile, part_file_name
 from torrent_engine.disk.files.placement import Placement, first_placements
 from torrent_engine.disk.files.stamps import FileLooks, FileStamps
-from torrent_engine.disk.home_folder import HIDDEN, HomeNames
+from torrent_engine.disk.home_folder import HIDDEN, LinkedHomeNames
 from torrent_engine.disk.reflinks import Reflinks
 
 
@@ -327,19 +327,12 @@ class FileStorage:
 
     def _check_names(self, indices: Iterable[int]) -> None:
         """Raise HiddenNameError if files must not be created for their names."""
-        home = None if self._allow_hidden else HomeNames(self.paths.save_path)
+        if self._allow_hidden:
+            return
+        names = LinkedHomeNames(self.paths.save_path, self.links)
         for index in indices:
-            if home is not None and self._is_hidden(index, home):
+            if names.is_hidden(self.paths.parts(index)):
                 raise HiddenNameError(self.paths.path(index), HIDDEN)
-
-    def _is_hidden(self, index: int, home: HomeNames) -> bool:
-        """Return whether a file has a hidden name in the home folder, through a link as well."""
-        parts, links = self.paths.parts(index), self.links
-        depth = next((n for n in range(len(parts) - 1, 0, -1) if parts[:n] in links), 0)
-        linked = self.paths.save_path.joinpath(*parts[:depth])
-        if depth and HomeNames(linked).is_hidden(parts[depth:]):
-            return True
-        return home.is_hidden(parts)
 
     def _refuse_foreign_part_file(self) -> None:
         if Placement.PART_FILE in self._placements or Placement.FOUND_FILE in self._placements:
@@ -384,13 +377,15 @@ class FileStorage:
 
         An existing file that was not hashed yet may still be the torrent's.
         """
-        for index in indices:
-            if self._placements[index] is Placement.NOWHERE or self.owned.is_own(index):
-                continue
-            if self._placements[index] is Placement.PART_FILE:
-                self._files.check_appeared(index)
-            if self._is_claimed:
-                self._check_wanted([index])
+        placements, is_own = self._placements, self.owned.is_own
+        chosen = [
+            index
+            for index in indices
+            if placements[index] is not Placement.NOWHERE and not is_own(index)
+        ]
+        self._files.check_appeared(i for i in chosen if placements[i] is Placement.PART_FILE)
+        if self._is_claimed:
+            self._check_wanted(chosen)
 
     def _take_what_there_is_room_for(self) -> None:
         """Move the data of wanted files out of the part-file; what does not fit stays there."""
