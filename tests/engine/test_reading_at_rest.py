@@ -1,5 +1,6 @@
 """Torrents of a manager that rest: a reader wakes them, and what was changed of them is kept."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from tests.support.swarm import content, reach, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.web_server import web_server
 from torrent_engine.base.config import DormancyConfig, WebSeedConfig
+from torrent_engine.base.errors import StateTransitionError, UnknownFileError
+from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.state.session_table import load_sessions
 from torrent_engine.engine.manager.torrent_manager import TorrentManager
+from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
 
@@ -92,6 +96,40 @@ async def test_what_is_here_of_a_paused_torrent_at_rest_is_read(tmp_path: Path) 
         await resting(session)
         assert await read(session) == PAYLOAD
         assert session.state is State.PAUSED
+
+
+async def test_the_metainfo_of_a_torrent_at_rest_is_read_in_a_thread_and_once_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+    real = SessionCore.read_stored
+
+    def read_stored(core: SessionCore) -> Metainfo | None:
+        readers.append(threading.current_thread())
+        return real(core)
+
+    monkeypatch.setattr(SessionCore, "read_stored", read_stored)
+    write_files(TORRENT, PAYLOAD, tmp_path / "files")
+    async with manager(tmp_path) as many:
+        session = await many.add_torrent(TORRENT)
+        await resting(session)
+        readers.clear()
+        with pytest.raises(StateTransitionError, match="not run"):
+            session.set_piece_deadline(0, 1.0)
+        with pytest.raises(TypeError):
+            session.open(None)  # type: ignore[arg-type]
+        opened, absent = session.open("payload"), session.open(1)
+        with pytest.raises(StateTransitionError):
+            _ = opened.size
+        assert not readers
+        with pytest.raises(UnknownFileError):
+            async with absent:
+                pass
+        async with opened as reader:
+            assert reader.size == len(PAYLOAD)
+            assert await reader.read(10) == PAYLOAD[:10]
+        assert readers
+        assert threading.main_thread() not in readers
 
 
 async def test_changes_are_in_the_database_before_the_manager_ends(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePath
@@ -28,6 +29,7 @@ from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files import immediate_reads
 from torrent_engine.engine.events import PieceCompleted
+from torrent_engine.engine.reading import file_reader
 from torrent_engine.engine.reading.file_reader import FileReader
 from torrent_engine.engine.reading.readers import Readers
 from torrent_engine.engine.runs import recheck as run_check
@@ -145,6 +147,31 @@ async def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, file: int | 
     async with leech(tmp_path, METAINFO) as session:
         with pytest.raises(ConfigError, match="file"):
             session.open(file)
+
+
+async def test_among_very_many_files_a_path_is_searched_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_reader, "FEW_FILES", 2)
+    threads: list[threading.Thread] = []
+
+    def find_file(*arguments: Any) -> int:
+        threads.append(threading.current_thread())
+        return real(*arguments)
+
+    real = file_reader.find_file
+    monkeypatch.setattr(file_reader, "find_file", find_file)
+    async with leech(tmp_path, METAINFO) as session:
+        absent = session.open("nothing")
+        async with session.open("payload/empty") as reader:
+            assert reader.index == 1
+        with pytest.raises(ConfigError, match="no nothing"):
+            await read(absent)
+        assert len(threads) == 2
+        assert threading.main_thread() not in threads
+        assert session.open(2).size == 500_000
+        with pytest.raises(ConfigError, match="0 to 2"):
+            session.open(3)
 
 
 async def test_bep47_a_pad_file_has_nothing_to_read(tmp_path: Path) -> None:

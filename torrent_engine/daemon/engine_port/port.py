@@ -110,7 +110,10 @@ class TorrentReading(Protocol):
         """Return what the connected peers have."""
 
     def open(self, info_hash: InfoHash, file: int | str) -> ByteReader:
-        """Return a reader of a file, by its index or path; UnknownFileError."""
+        """Return a reader of a file, by its index or path.
+
+        Raises UnknownFileError, which ``async with`` does if the metainfo is not in memory.
+        """
 
 
 class TorrentActions(Protocol):

@@ -111,7 +111,7 @@ class ManagerReading:
         session = self._opened.session(info_hash)
         if session.is_resting:  # its metainfo is read in the thread, too
             return await self._read(info_hash, lambda: _files_of(session.files))
-        if (metainfo := session.metainfo) is None:
+        if (metainfo := await self.metainfo(info_hash)) is None:
             return []
         config = session.config
         renamed = dict(config.renamed_files)
@@ -154,7 +154,10 @@ class ManagerReading:
         return SwarmFacts(found.distributed_copies, found.desired_bytes)
 
     def open(self, info_hash: InfoHash, file: int | str) -> ByteReader:
-        """Return a reader of a file, by its index or path; UnknownFileError."""
+        """Return a reader of a file, by its index or path.
+
+        Raises UnknownFileError, which ``async with`` does if the metainfo is not in memory.
+        """
         return ReaderOfFile(self._opened.session(info_hash).open(file))
 
 

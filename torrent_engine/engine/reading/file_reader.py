@@ -1,20 +1,24 @@
 """A reader of one file of a torrent that may not be complete yet."""
 
 import os
+from functools import partial
 from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from torrent_engine.base.errors import (
     ClosedError,
     ConfigError,
+    SessionError,
     StateTransitionError,
     UnknownFileError,
 )
 from torrent_engine.codec.metainfo import FileEntry, Metainfo
+from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.reading.readers import Readers
 from torrent_engine.policy.pieces.read_ahead import ReadAhead
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from torrent_engine.engine.runs.torrent_run import TorrentRun
 
 WHENCE: Final = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
+FEW_FILES: Final = 10_000  # ours: among more a path is searched in a thread
+_NOT_KNOWN: Final = "which files there are is not known before the metadata is there and read"
 
 
 class FileReader:
@@ -50,23 +56,26 @@ class FileReader:
         self._entry: FileEntry | None = None
         self._is_closed = False
         self._seen: tuple[object, int] | None = None
-        metainfo = readers.context.metainfo()
-        if metainfo is not None:
-            self._find(metainfo)
+        _check_type(file)
+        metainfo = readers.context.held_metainfo()
+        if metainfo is not None and not _is_slow_to_find(metainfo, file):
+            self._found(metainfo, find_file(metainfo, file))
 
     def __repr__(self) -> str:
         """Return the file and the position."""
         state = ", closed" if self._is_closed else ""
         return f"<FileReader {str(self._file)!r} at {self._position}{state}>"
 
-    def _find(self, metainfo: Metainfo) -> None:
-        self._index = find_file(metainfo, self._file)
-        self._entry = metainfo.files[self._index]
+    def _found(self, metainfo: Metainfo, index: int) -> None:
+        self._index, self._entry = index, metainfo.files[index]
 
     # -- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Wait for the metadata of a magnet link, then return the reader."""
+        """Wait for the metadata of a magnet link, or until it is read; return the reader.
+
+        Raises UnknownFileError if there is no such file, as far as :meth:`Session.open` could not.
+        """
         await self._open()
         return self
 
@@ -91,9 +100,15 @@ class FileReader:
     async def _open(self) -> FileEntry:
         self._check_open()
         if self._entry is None:
-            metainfo = await self._readers.metainfo(self._check_open)
+            metainfo, file = await self._readers.metainfo(self._check_open), self._file
+            if _is_slow_to_find(metainfo, file):
+                limiter = anyio.to_thread.current_default_thread_limiter()
+                find = partial(find_file, metainfo, file)
+                index = await run_in_thread(find, limiter=limiter, failure=SessionError)
+            else:
+                index = find_file(metainfo, file)
             self._check_open()
-            self._find(metainfo)
+            self._found(metainfo, index)
         self._readers.add(self, self.index)
         return self._known
 
@@ -104,21 +119,25 @@ class FileReader:
     @property
     def _known(self) -> FileEntry:
         if self._entry is None:
-            raise StateTransitionError("which files there are is not known before the metadata")
+            raise StateTransitionError(_NOT_KNOWN)
         return self._entry
 
     # -- place ----------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
-        """The length of the file in bytes; StateTransitionError before the metadata is there."""
+        """The length of the file in bytes.
+
+        Raises StateTransitionError before the metadata is there, or read: inside ``async with`` it
+        is.
+        """
         return self._known.length_bytes
 
     @property
     def index(self) -> int:
-        """Which file of the torrent it is; StateTransitionError before the metadata is there."""
+        """Which file of the torrent it is; raises as :attr:`size`."""
         if self._index is None:
-            raise StateTransitionError("which files there are is not known before the metadata")
+            raise StateTransitionError(_NOT_KNOWN)
         return self._index
 
     def tell(self) -> int:
@@ -260,26 +279,33 @@ class FileReader:
         self._readers.want(run, self, self._ahead.deadlines(distances, now))
 
 
+def _check_type(file: object) -> None:
+    """Raise TypeError if a file is given by neither number nor path."""
+    if isinstance(file, bool) or not isinstance(file, int | str | PurePath):
+        raise TypeError(f"file: must be a number or a path, not {file!r:.80}")
+
+
+def _is_slow_to_find(metainfo: Metainfo, file: int | str | PurePath) -> bool:
+    return not isinstance(file, int) and len(metainfo.files) > FEW_FILES
+
+
 def find_file(metainfo: Metainfo, file: int | str | PurePath) -> int:
     """Return the index of a file; a path is as the torrent has it, with its name in front or not.
 
-    Raises TypeError if it is neither number nor path, UnknownFileError if there is no such file, or
-    nothing to read in it.
+    Raises UnknownFileError if there is no such file, or nothing to read in it.
     """
-    if isinstance(file, bool) or not isinstance(file, int | str | PurePath):
-        raise TypeError(f"file: must be a number or a path, not {file!r:.80}")
     index = file if isinstance(file, int) else _index_of(metainfo, PurePath(file))
     if not 0 <= index < len(metainfo.files):
         raise UnknownFileError(f"file: {file!r} is not among 0 to {len(metainfo.files) - 1}", file)
-    entry = metainfo.files[index]
-    if entry.is_pad or entry.symlink_target is not None:
+    if not metainfo.files.is_stored(index):
         message = f"file: {file} is a pad file or a symbolic link, it has no bytes"
         raise UnknownFileError(message, file)
     return index
 
 
 def _index_of(metainfo: Metainfo, path: PurePath) -> int:
-    for index, entry in enumerate(metainfo.files):
-        if path.parts in {entry.path, entry.path[1:]} and path.parts:
+    parts = path.parts
+    for index, found in enumerate(metainfo.files.paths()):
+        if parts and parts[-1] == found[-1] and parts in {found, found[1:]}:
             return index
     raise UnknownFileError(f"file: the torrent has no {path}", str(path))

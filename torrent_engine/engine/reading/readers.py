@@ -28,7 +28,10 @@ class ReaderContext:
     clock: Callable[[], float]
     state: Callable[[], State]
     error: Callable[[], TorrentEngineError | None]
-    metainfo: Callable[[], Metainfo | None]
+    held_metainfo: Callable[[], Metainfo | None]
+    """The metainfo if it is in memory."""
+    load_metainfo: Callable[[], Awaitable[Metainfo | None]]
+    """Reads it in a thread if it is not; None before the metadata of a magnet link."""
     run: Callable[[], TorrentRun | None]
     """The run of this moment, None between runs."""
     file_priorities: Callable[[], tuple[int, ...] | None]
@@ -82,11 +85,18 @@ class Readers:
             await self._make_wanted(run)
 
     async def metainfo(self, check: Callable[[], None]) -> Metainfo:
-        """Wait for the metadata; raises what the Session ended with, and what ``check`` does."""
-        while (metainfo := self.context.metainfo()) is None:
+        """Return the metainfo, and wait for the metadata before.
+
+        Raises what the Session ended with, what ``check`` does, and StateDatabaseError if there is
+        no memory or no thread to read it.
+        """
+        while True:
+            changed = self.changed
+            if (metainfo := await self.context.load_metainfo()) is not None:
+                return metainfo
             check()
-            await self._wait()
-        return metainfo
+            self.raise_if_ended()
+            await changed.wait()
 
     async def run(self, check: Callable[[], None]) -> TorrentRun | None:
         """Wait for a run whose files can be read; raises what the Session ended with.
@@ -115,11 +125,6 @@ class Readers:
                     return run
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await changed.wait()
-
-    async def _wait(self) -> None:
-        changed = self.changed
-        self.raise_if_ended()
-        await changed.wait()
 
     def raise_if_ended(self) -> None:
         """Raise what the Session ended with, if it has; in ERROR for a full disk, too."""
@@ -156,11 +161,13 @@ class Readers:
         """Return priorities with those of files that are read and would be skipped."""
         if priorities is None:
             return None
-        read = set(self._files.values())
-        return tuple(
-            priority or (PRIORITY_WHILE_READ if index in read else 0)
-            for index, priority in enumerate(priorities)
-        )
+        read = set(self._files.values()).intersection(range(len(priorities)))
+        if all(priorities[index] for index in read):
+            return priorities
+        chosen = list(priorities)
+        for index in read:
+            chosen[index] = chosen[index] or PRIORITY_WHILE_READ
+        return tuple(chosen)
 
     async def _make_wanted(self, run: TorrentRun) -> None:
         """Give a run the priorities that the readers need, if it has others."""

@@ -601,7 +601,8 @@ class Session:
         Use it with ``async with``. The torrent continues as before: what the reader comes to is
         downloaded first; of a stopped one what is here can be read. Of a magnet link ``async with``
         waits for the metadata. Raises UnknownFileError if there is no such file, as soon as that
-        is known.
+        is known: of a torrent at rest, whose metainfo is not in memory, and of a path among very
+        many, ``async with`` does.
         """
         return self._streaming.open(file)
 

@@ -42,7 +42,8 @@ class Streaming:
                     core.shared.clock,
                     lambda: core.state,
                     lambda: core.error,
-                    lambda: core.metainfo,
+                    lambda: core.held_metainfo,
+                    core.load_metainfo,
                     lambda: core.live_run,
                     lambda: core.config.file_priorities,
                     self._lifecycle.need_run,
@@ -115,7 +116,7 @@ class Streaming:
 
     def set_piece_deadline(self, piece: int, seconds: float | None) -> None:
         """Download one piece within so many seconds; see :meth:`Session.set_piece_deadline`."""
-        run, metainfo = self._core.live_run, self._core.metainfo
+        run, metainfo = self._core.live_run, self._core.held_metainfo
         if run is None or metainfo is None:
             raise StateTransitionError("a deadline is not possible while the torrent does not run")
         if not 0 <= piece < metainfo.piece_count:
