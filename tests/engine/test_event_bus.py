@@ -2,9 +2,10 @@
 
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import anyio
@@ -15,7 +16,7 @@ from tests.support.cpu_time import cpu_time
 from torrent_engine.base.errors import ConfigError
 from torrent_engine.base.ids import InfoHash, PieceIndex
 from torrent_engine.engine import event_bus
-from torrent_engine.engine.event_bus import EventBus, Subscription
+from torrent_engine.engine.event_bus import TURN_EVENTS, EventBus, Subscription
 from torrent_engine.engine.events import (
     Event,
     EventsDropped,
@@ -105,6 +106,59 @@ async def test_subscriber_that_publishes_does_not_hold_the_loop() -> None:
         subscription.cancel()
         assert seen == list(range(len(seen)))
         assert 1 <= len(seen) <= 6
+
+
+async def test_very_many_events_are_made_and_handed_out_over_many_turns_in_order() -> None:
+    seen: list[Event] = []
+    made: list[int] = []
+
+    def events() -> Iterator[PieceCompleted]:
+        for index in range(3 * TURN_EVENTS):
+            made.append(index)
+            yield piece(index)
+
+    async with running() as bus:
+        bus.subscribe("*", seen.append)
+        bus.publish(SessionPaused(HASH))
+        bus.publish_each(PieceCompleted, events)
+        bus.publish(SessionStopped(HASH, "stopped"))
+        assert not made
+        turns = 0
+        while len(seen) < 3 * TURN_EVENTS + 2:
+            before = len(seen)
+            await anyio.lowlevel.checkpoint()
+            assert len(seen) - before <= TURN_EVENTS
+            turns += 1
+        assert turns >= 3
+    assert seen[1:-1] == list(map(piece, range(3 * TURN_EVENTS)))
+    assert (seen[0].type, seen[-1].type) == ("session.paused", "session.stopped")
+
+
+async def test_events_that_nobody_listens_to_are_not_made() -> None:
+    made: list[str] = []
+
+    def events(name: str) -> Iterator[PieceCompleted]:
+        made.append(name)
+        yield piece(0)
+
+    parent = EventBus()
+    bus = EventBus(parent=parent)
+    bus.publish_each(PieceCompleted, partial(events, "nobody"))
+    stream = parent.stream("piece.completed")
+    bus.subscribe("session.paused", lambda _: None)
+    bus.publish_each(PieceCompleted, partial(events, "parent"))
+    parent.close()
+    assert [event async for event in stream] == [piece(0)]
+    bus.close()
+    assert made == ["parent"]
+
+
+async def test_the_end_of_a_bus_hands_out_all_of_many_events() -> None:
+    bus = EventBus()
+    stream = bus.stream(max_queue=3 * TURN_EVENTS)
+    bus.publish_each(PieceCompleted, lambda: map(piece, range(2 * TURN_EVENTS)))
+    bus.close()
+    assert len([event async for event in stream]) == 2 * TURN_EVENTS
 
 
 async def test_cancelled_subscription_hears_nothing_more_even_of_what_is_pending() -> None:

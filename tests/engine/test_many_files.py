@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.swarm import finish, reach, resources
+from tests.support.swarm import finish, reach, resources, seed
 from tests.support.torrents import make_torrent, write_files
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.disk.files.owned_files import OwnedFiles
@@ -130,3 +130,33 @@ async def test_f11_a_folder_is_renamed_by_work_in_threads(
             await reach(session, State.SEEDING)
     assert len(list((tmp_path / "files/payload/folder new").iterdir())) == 5
     assert threading.get_ident() not in seen["stored_files"]
+
+
+@pytest.mark.parametrize("is_listening", [True, False])
+async def test_f11_of_files_that_are_complete_those_who_listen_are_told_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_listening: bool
+) -> None:
+    metainfo, payload = make_torrent({f"{n:03}": bytes([n % 256]) for n in range(600)})
+    kinds: list[str] = []
+    paths, real = list[int](), StorageManager.path_of
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (_, address),
+        resources(tmp_path / "leech") as shared,
+    ):
+        config = SessionConfig(peers=(address,))
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+
+        def path_of(storage: StorageManager, index: int) -> Path:
+            if storage.save_path == tmp_path / "out":
+                paths.append(index)
+            return real(storage, index)
+
+        monkeypatch.setattr(StorageManager, "path_of", path_of)
+        if is_listening:
+            session.events.subscribe("*", lambda event: kinds.append(event.type))
+        async with session:
+            await reach(session, State.SEEDING)
+    assert paths == (list(range(600)) if is_listening else [])
+    wanted = {"piece.completed", "file.completed", "download.finished"}
+    expected = ["piece.completed", *["file.completed"] * 600, "download.finished"]
+    assert [kind for kind in kinds if kind in wanted] == (expected if is_listening else [])

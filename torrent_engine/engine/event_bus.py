@@ -7,7 +7,7 @@ import inspect
 import logging
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
@@ -29,9 +29,10 @@ EventType = type[Event] | str
 """A class of events, which stands for its subclasses too, or a name such as "piece.completed"."""
 
 ANY_TYPE: Final = "*"
-_NOTHING: Final[deque[Event]] = deque(maxlen=0)
+_NOTHING: Final[deque[Event | Iterator[Event]]] = deque(maxlen=0)
 """What is pending until somebody listens: a deque has 0.7 KiB, and there are many buses."""
 MAX_PENDING_EVENTS: Final = 100_000  # ours: only reached when nobody runs the bus
+TURN_EVENTS: Final = 500  # ours: handed out before other tasks run
 
 
 class Subscription:
@@ -274,8 +275,27 @@ class EventBus:
         """Queue an event for all listeners; never waits and never calls a subscriber."""
         if self._parent is not None:
             self._parent.publish(event)
-        if not self._listening:
-            return
+        if self._listening:
+            self._add(event)
+
+    def publish_each(self, kind: type[EventT], events: Callable[[], Iterator[EventT]]) -> None:
+        """Queue events of one class, which may be very many: each is made when it is handed out.
+
+        So no turn of the event loop is long, and the order is kept. ``events`` is not called if
+        nobody listens to that class.
+        """
+        if self._parent is not None:
+            self._parent.publish_each(kind, events)
+        if self._listening and self._is_wanted(kind.type):
+            self._add(events())
+
+    def _is_wanted(self, event_type: str) -> bool:
+        streams = (stream for each in self._streams if (stream := each()) is not None)
+        listeners: list[Subscription | EventStream[Any]] = [*self._subscriptions, *streams]
+        wanted = (each._types for each in listeners)  # noqa: SLF001 - the three are one unit
+        return any(not types or event_type in types for types in wanted)
+
+    def _add(self, event: Event | Iterator[Event]) -> None:
         pending = self._pending
         if not pending and self._wake is not None:
             self._wake.set()
@@ -290,7 +310,7 @@ class EventBus:
             if not self._pending:
                 self._wake = anyio.Event()
                 await self._wake.wait()
-            self._dispatch(len(self._pending))
+            self._dispatch()
             await anyio.lowlevel.checkpoint()
 
     def close(self) -> None:
@@ -302,12 +322,18 @@ class EventBus:
         if not self._dispatching:
             self._finish()
 
-    def _dispatch(self, count: int) -> None:
-        """Dispatch the oldest ``count`` events, all of them if a subscriber closes the bus."""
+    def _dispatch(self) -> None:
+        """Dispatch what is pending now, as much as one turn has time for.
+
+        All of it if a subscriber closes the bus.
+        """
+        left = len(self._pending)
         self._dispatching = True
         try:
-            for _ in range(count):
-                self._hand_out(self._pending.popleft())
+            for _ in range(TURN_EVENTS):
+                if not left:
+                    break
+                left -= self._hand_out_oldest()
         finally:
             self._dispatching = False
         if self._lost:
@@ -315,6 +341,17 @@ class EventBus:
             self._lost = 0
         if self._closed:
             self._finish()
+
+    def _hand_out_oldest(self) -> bool:
+        """Hand out the oldest event; return whether nothing is left of what it was queued with."""
+        oldest = self._pending[0]
+        event = oldest if isinstance(oldest, Event) else next(oldest, None)
+        is_done = event is None or event is oldest
+        if is_done:
+            self._pending.popleft()
+        if event is not None:
+            self._hand_out(event)
+        return is_done
 
     def _hand_out(self, event: Event) -> None:
         for subscription in tuple(self._subscriptions):
@@ -325,7 +362,7 @@ class EventBus:
 
     def _finish(self) -> None:
         while self._pending:
-            self._hand_out(self._pending.popleft())
+            self._hand_out_oldest()
         for reference in tuple(self._streams):
             if (stream := reference()) is not None:
                 stream.close()

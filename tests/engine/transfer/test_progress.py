@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.bitfield import Bitfield
+from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.transfer.progress import DownloadProgress, edge_pieces, skipped_by
 
@@ -119,6 +121,24 @@ def test_pieces_in_any_order_are_counted_as_a_recount_counts_them(
     assert [bool(priority) for priority in of_pieces] == [
         bool(naive(METAINFO, priorities, set(range(COUNT)) - {piece})[2]) for piece in range(COUNT)
     ]
+
+
+def test_a_piece_of_very_many_files_is_counted_in_a_pass_in_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metainfo, _ = make_torrent({f"{number:04}": b"x" for number in range(2_000)})
+    progress, looks = DownloadProgress(metainfo), list[int]()
+    progress.set_priorities(None)
+    progress.recount(Bitfield(1))
+    real = FileLayout.pieces_of
+
+    def pieces_of(layout: FileLayout, index: int, geometry: Geometry) -> range:
+        looks.append(index)
+        return real(layout, index, geometry)
+
+    monkeypatch.setattr(FileLayout, "pieces_of", pieces_of)
+    assert progress.piece_here(0) == list(range(2_000))
+    assert len(looks) <= 2
 
 
 @given(st.lists(st.integers(0, 7), max_size=20))

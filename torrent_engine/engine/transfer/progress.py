@@ -98,11 +98,12 @@ class DownloadProgress:
             self.wanted_left -= 1
             self.completed_bytes += length
         layout = metainfo.layout
-        return [
-            index
-            for index in layout.files_of_piece(piece, geometry)
-            if layout.lengths[index] and self._is_whole(layout.pieces_of(index, geometry))
-        ]
+        files = layout.files_of_piece(piece, geometry)
+        found = list(filter(layout.lengths.__getitem__, files))
+        for index in {files[0], files[-1]}.intersection(found):  # the others lie within the piece
+            if not self._is_whole(layout.pieces_of(index, geometry)):
+                found.remove(index)
+        return found
 
     def _is_whole(self, pieces: range) -> bool:
         return self._here.find(0, pieces.start, pieces.stop) < 0

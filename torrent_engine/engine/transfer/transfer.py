@@ -3,7 +3,7 @@
 Made when a Session has planned its start, dropped when it stops.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -425,9 +425,8 @@ class Transfer:
         self.copies.on_have(piece)
         self.downloads.on_piece_here(piece)
         self._callbacks.on_piece()
-        for index in self.progress.piece_here(piece):
-            path = str(torrent.storage.path_of(index))
-            torrent.bus.publish(FileCompleted(torrent.metainfo.info_hash, FileIndex(index), path))
+        if files := self.progress.piece_here(piece):
+            torrent.bus.publish_each(FileCompleted, partial(_completed, torrent, files))
         if self.progress.is_complete:
             self._callbacks.on_complete()
 
@@ -450,3 +449,8 @@ class Transfer:
         self.torrent.is_abandoned = True
         self.downloads.is_active = False
         self.finisher.assemblies.clear()
+
+
+def _completed(torrent: Torrent, files: Sequence[int]) -> Iterator[FileCompleted]:
+    info_hash, path_of = torrent.metainfo.info_hash, torrent.storage.path_of
+    return (FileCompleted(info_hash, FileIndex(index), str(path_of(index))) for index in files)
