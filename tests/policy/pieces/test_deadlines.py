@@ -66,6 +66,27 @@ def test_what_is_here_has_no_deadline() -> None:
     assert not deadlines.bits
 
 
+def test_one_deadline_among_very_many_is_set_without_a_look_at_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadlines = with_deadlines(a={piece: float(piece) for piece in range(10_000)})
+    assert deadlines.order[-1] == 9_999
+    ranked, real = list[int](), Deadlines._rank
+
+    def rank(deadlines: Deadlines, piece: int) -> tuple[float, int]:
+        ranked.append(piece)
+        return real(deadlines, piece)
+
+    monkeypatch.setattr(Deadlines, "_rank", rank)
+    deadlines.add("a", 5_000, -1.0)
+    deadlines.add("b", 20_000, 0.5)
+    deadlines.forget("a", 3)
+    deadlines.done(4)
+    assert deadlines.order[:4] == (5_000, 0, 20_000, 1)
+    assert len(deadlines.order) == 9_999
+    assert len(ranked) < 40
+
+
 class Plain:
     """The same as Deadlines, without a thought for speed."""
 
@@ -109,6 +130,9 @@ def test_any_life_of_deadlines_agrees_with_a_plain_model(steps: list[tuple[Any, 
     for verb, *arguments in steps:
         getattr(deadlines, verb)(*arguments)
         getattr(plain, verb)(*arguments)
+        due = plain.due()
+        if verb != "forget":  # so that more is changed in between, too
+            assert list(deadlines.order) == sorted(due, key=lambda piece: (due[piece], piece))
     due = plain.due()
     assert list(deadlines.order) == sorted(due, key=lambda piece: (due[piece], piece))
     assert deadlines.bits == bits_of(*due)

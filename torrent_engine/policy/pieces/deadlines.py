@@ -3,6 +3,7 @@
 Times are seconds of a monotonic clock. No BEP covers this.
 """
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from typing import Final
@@ -20,21 +21,29 @@ GAIN: Final = 2.0  # ours: a duplicate request must shorten the wait by this fac
 class Deadlines:
     """The earliest deadline of each missing piece, over all readers that want it."""
 
-    __slots__ = ("_due", "_order", "_owners", "bits")
+    __slots__ = ("_due", "_order", "_owners", "_sorted", "bits")
 
     def __init__(self) -> None:
         self.bits = 0
         """The pieces that have a deadline."""
         self._owners: dict[object, dict[int, float]] = {}
         self._due: dict[int, float] = {}
+        self._sorted: list[int] | None = []
+        """What :attr:`order` returns; None: to be sorted."""
         self._order: tuple[int, ...] | None = ()
+        """What it returned last; None after a change."""
 
     @property
     def order(self) -> tuple[int, ...]:
         """The pieces, the earliest deadline first."""
         if self._order is None:
-            self._order = tuple(sorted(self._due, key=lambda piece: (self._due[piece], piece)))
+            if self._sorted is None:
+                self._sorted = sorted(self._due, key=self._rank)
+            self._order = tuple(self._sorted)
         return self._order
+
+    def _rank(self, piece: int) -> tuple[float, int]:
+        return self._due[piece], piece
 
     def __contains__(self, piece: int) -> bool:
         """Return whether a piece has a deadline; cheaper than a shift of :attr:`bits`."""
@@ -59,17 +68,42 @@ class Deadlines:
         for wanted in self._owners.values():
             for piece, due_s in wanted.items():
                 self._due[piece] = min(due_s, self._due.get(piece, due_s))
-        self._order = None
+        self._order = self._sorted = None
         self.bits = bits_of(self._due)
 
     def add(self, owner: object, piece: int, by_s: float) -> None:
         """Add or change the deadline of one piece for one reader."""
-        self.want(owner, {**self._owners.get(owner, {}), piece: by_s})
+        self._owners.setdefault(owner, {})[piece] = by_s
+        self._settle(piece)
 
     def forget(self, owner: object, piece: int) -> None:
         """Remove the deadline of one piece for one reader."""
         wanted = self._owners.get(owner, {})
-        self.want(owner, {other: by_s for other, by_s in wanted.items() if other != piece})
+        if wanted.pop(piece, None) is not None:
+            if not wanted:
+                del self._owners[owner]
+            self._settle(piece)
+
+    def _settle(self, piece: int) -> None:
+        """Give one piece the earliest of its deadlines, and look at no other piece."""
+        due_s = min((each[piece] for each in self._owners.values() if piece in each), default=None)
+        if self._due.get(piece) == due_s:
+            return
+        if piece in self._due:
+            self._remove(piece)
+        if due_s is not None:
+            self._due[piece] = due_s
+            self.bits |= 1 << piece
+            self._order = None
+            if self._sorted is not None:
+                insort(self._sorted, piece, key=self._rank)
+
+    def _remove(self, piece: int) -> None:
+        del self._due[piece]
+        self.bits ^= 1 << piece
+        self._order = None
+        if self._sorted is not None:
+            self._sorted.remove(piece)
 
     def drop(self, owner: object) -> None:
         """Remove all deadlines of one reader."""
@@ -77,10 +111,9 @@ class Deadlines:
 
     def done(self, piece: int) -> None:
         """Remove all deadlines of a piece that is complete."""
-        if self._due.pop(piece, None) is None:
+        if piece not in self._due:
             return
-        self.bits ^= 1 << piece
-        self._order = None
+        self._remove(piece)
         for owner, wanted in tuple(self._owners.items()):
             wanted.pop(piece, None)
             if not wanted:
