@@ -139,8 +139,10 @@ def test_bep52_gaps_between_files_are_zeros_and_count_for_nothing() -> None:
         *(5, 32_768, 32_768, 1),
     ]
     assert [geometry.span_length(piece) for piece in range(6)] == [32_768] * 6
-    assert geometry.missing_bytes(lambda _: True) == 6 * 32_768 - ALIGNED.total_bytes
-    assert geometry.missing_bytes(lambda piece: piece == 2) == 32_763
+    assert geometry.missing_bytes(b"\1" * 6) == 6 * 32_768 - ALIGNED.total_bytes
+    assert geometry.missing_bytes(b"\0\0\1\0\0\0") == 32_763
+    assert geometry.missing_bytes(b"\1\1\1\1\1\0") == 32_763 + 32_768 - 7_232
+    assert geometry.missing_bytes(bytes(6)) == geometry.missing_bytes(b"") == 0
     into = memoryview(bytearray(b"x" * 65_536))
     for run, share in ALIGNED.placed(32_768, into):
         share[:] = bytes((run.file_index + 1,)) * run.length_bytes
@@ -150,5 +152,6 @@ def test_bep52_gaps_between_files_are_zeros_and_count_for_nothing() -> None:
 def test_bep3_pieces_without_gaps_end_with_the_payload() -> None:
     geometry = Geometry(100_000, 32_768)
     assert geometry.span_length(3) == geometry.piece_length(3) == 1_696
-    assert geometry.missing_bytes(lambda _: True) == 31_072
-    assert geometry.missing_bytes(lambda piece: piece != 3) == 0
+    assert geometry.missing_bytes(b"\1" * 4) == 31_072
+    assert geometry.missing_bytes(b"\1\1\1\0") == geometry.missing_bytes(bytes(4)) == 0
+    assert Geometry(0, 32_768).missing_bytes(b"") == 0

@@ -95,17 +95,21 @@ class Geometry:
         """Return the length of one piece with the gap behind it, which peers may request."""
         return self.piece_length(piece) if self.aligned is None else self.piece_bytes
 
-    def missing_bytes(self, has: Callable[[int], bool]) -> int:
-        """Return how much shorter than whole ones these pieces are together."""
+    def missing_bytes(self, chosen: bytes | bytearray) -> int:
+        """Return how much shorter than whole ones some pieces are together.
+
+        ``chosen`` has a byte for each piece, 1 or 0. Costs a pass over the files only if some
+        pieces are chosen and others are not, and each file begins with a piece.
+        """
+        size, count = self.piece_bytes, chosen.count(1)
+        if not count:
+            return 0
         if self.aligned is None:
-            return (self.piece_bytes - self.last_piece_bytes) * has(self._last_piece)
-        size = self.piece_bytes
-        gaps = (
-            (end // size, -end % size)
-            for end in map(add, self.aligned.offsets, self.aligned.lengths)
-            if end % size
-        )
-        return sum(gap for piece, gap in gaps if has(piece))
+            return (size - self.last_piece_bytes) * chosen[self._last_piece]
+        if count == self.piece_count:
+            return count * size - self.aligned.total_bytes
+        ends = map(add, self.aligned.offsets, self.aligned.lengths)
+        return sum([-end % size for end in ends if end % size and chosen[end // size]])
 
     def piece_at(self, offset_bytes: int) -> int:
         """Return the piece that contains a byte of the payload."""

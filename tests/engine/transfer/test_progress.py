@@ -1,22 +1,26 @@
 """What is wanted and how much of it is here, against a plain count."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.torrents import PIECE_BYTES, make_torrent, payload_of
+from tests.support.v2_torrents import torrent_around, v2_info
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.geometry import FileLayout, Geometry
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.engine.transfer.progress import DownloadProgress, edge_pieces, skipped_by
 
-METAINFO, _ = make_torrent(
-    {f"f{n}": payload_of(size) for n, size in enumerate((20_000, 0, 5, 40_000, 16_384, 1, 30_000))}
-)
+SIZES = {
+    f"f{n}": payload_of(size) for n, size in enumerate((20_000, 0, 5, 40_000, 16_384, 1, 30_000))
+}
+METAINFO, _ = make_torrent(SIZES)
 COUNT = METAINFO.piece_count
+V2 = Metainfo.from_bytes(torrent_around(*v2_info(SIZES)))
 
 
 def naive(metainfo: Metainfo, priorities: tuple[int, ...], have: set[int]) -> tuple[int, int, int]:
@@ -121,6 +125,46 @@ def test_pieces_in_any_order_are_counted_as_a_recount_counts_them(
     assert [bool(priority) for priority in of_pieces] == [
         bool(naive(METAINFO, priorities, set(range(COUNT)) - {piece})[2]) for piece in range(COUNT)
     ]
+
+
+@given(st.tuples(*[st.integers(0, 1)] * len(V2.files)), st.sets(st.integers(0, V2.piece_count - 1)))
+def test_bep52_short_pieces_within_a_torrent_are_counted_as_they_are(
+    priorities: tuple[int, ...], have: set[int]
+) -> None:
+    progress, here = DownloadProgress(V2), Bitfield(V2.piece_count)
+    progress.set_priorities(priorities)
+    for found in have:
+        here.set(found)
+    progress.recount(here)
+    expected = naive(V2, priorities, have)
+    assert (progress.wanted_bytes, progress.completed_bytes, progress.wanted_left) == expected
+    assert progress.have_bytes == sum(map(V2.geometry.piece_length, have))
+
+
+class Passes(list[int]):
+    """Numbers that count how often somebody goes through them."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("have", "passes"), [(set(), 0), ({0, 3}, 1), (None, 0)])
+def test_bep52_a_recount_goes_through_the_files_once_at_most_if_all_are_wanted(
+    have: set[int] | None, passes: int
+) -> None:
+    metainfo = Metainfo.from_bytes(torrent_around(*v2_info(SIZES)))
+    progress, here = DownloadProgress(metainfo), Bitfield(metainfo.piece_count)
+    progress.set_priorities(None)
+    for piece in range(metainfo.piece_count) if have is None else have:
+        here.set(piece)
+    layout = metainfo.geometry.aligned
+    assert layout is not None
+    counted = layout.lengths = Passes(layout.lengths)
+    progress.recount(here)
+    assert counted.passes == passes
 
 
 def test_a_piece_of_very_many_files_is_counted_in_a_pass_in_c(

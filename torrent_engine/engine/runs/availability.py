@@ -1,6 +1,7 @@
 """Which pieces the peers of one run have, for those who ask."""
 
 from torrent_engine.base.ids import BLOCK_BYTES
+from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.engine.runs.parts import RunParts
 from torrent_engine.engine.stats import SwarmAvailability
 
@@ -23,8 +24,7 @@ def _desired_bytes(parts: RunParts) -> int:
     bits = picker.lacking
     if not (picker.availability.seeds or parts.transfer.web_seeds.is_running):
         bits ^= picker.availability.missing_of_leeches(bits)
-    flags = bits.to_bytes(geometry.piece_count // 8 + 1, "little")
-    short_bytes = geometry.missing_bytes(lambda piece: bool(flags[piece >> 3] >> (piece & 7) & 1))
+    short_bytes = geometry.missing_bytes(Bitfield.from_int(bits, geometry.piece_count).flags())
     here = sum(
         partial.block_count - partial.left
         for piece, partial in picker.partials.items()

@@ -72,19 +72,26 @@ class DownloadProgress:
 
     def recount(self, have: Bitfield) -> None:
         """Count anew, from the pieces that are here; a few passes in C."""
-        geometry = self._metainfo.geometry
         self._here = bytearray(have.flags())
         self._missing_pads = None
         wanted = self._wanted.translate(_IS_WANTED)
         both = bits_of_flags(wanted) & have.as_int()
-        here, size, short = self._here, geometry.piece_bytes, geometry.missing_bytes
         wanted_count, completed = wanted.count(1), both.bit_count()
-        self.have_bytes = have.count * size - short(lambda piece: bool(here[piece]))
-        self.wanted_bytes = wanted_count * size - short(lambda piece: bool(wanted[piece]))
-        self.completed_bytes = completed * size - short(
-            lambda piece: bool(here[piece] and wanted[piece])
-        )
+        self.have_bytes = self._bytes_of(self._here)
+        self.wanted_bytes = self._bytes_of(wanted)
+        if completed == wanted_count:
+            self.completed_bytes = self.wanted_bytes
+        elif completed == have.count:
+            self.completed_bytes = self.have_bytes
+        else:
+            flags = Bitfield.from_int(both, self._metainfo.piece_count).flags()
+            self.completed_bytes = self._bytes_of(flags)
         self.wanted_left = wanted_count - completed
+
+    def _bytes_of(self, chosen: bytes | bytearray) -> int:
+        """Return how many bytes the pieces have for which there is a 1."""
+        geometry = self._metainfo.geometry
+        return chosen.count(1) * geometry.piece_bytes - geometry.missing_bytes(chosen)
 
     def piece_here(self, piece: int) -> list[int]:
         """Count one more piece; return the files that it completes."""
