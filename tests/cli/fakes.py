@@ -154,6 +154,9 @@ class FakeSession:
     def stats(self) -> FakeStats:
         return self.current
 
+    def names_in_use(self) -> dict[int, tuple[str, ...]]:
+        return {}
+
     def peers(self) -> list[Any]:
         return []
 

@@ -58,10 +58,19 @@ def test_files_have_what_is_verified_of_them() -> None:
 
 
 def test_files_without_any_piece_and_with_other_names_and_priorities() -> None:
-    files = file_stats(METAINFO, b"", (0, 1, 7, 4), {2: "other/name"})
+    files = file_stats(METAINFO, b"", (0, 1, 7, 4), {2: ("other", "name")})
     assert [each.completed_bytes for each in files] == [0, 0, 0, 0]
     assert [each.priority for each in files] == [0, 1, 7, 4]
     assert files[2].path == Path("other/name")
+
+
+def test_a9_files_are_listed_by_the_names_that_the_system_has() -> None:
+    odd, _ = make_torrent({"a:b": b"1", "nul": b"2", "c": b"3"}, name="x")
+    names = {2: ("x", "d:e")}
+    listed = file_stats(odd, b"", None, names, windows=True)
+    assert [each.path.as_posix() for each in listed] == ["x/a_b", "x/_nul", "x/d_e"]
+    listed = file_stats(odd, b"", None, names, windows=False)
+    assert [each.path.as_posix() for each in listed] == ["x/a:b", "x/nul", "x/d:e"]
 
 
 def test_bep47_pad_files_are_left_out_and_keep_their_numbers() -> None:

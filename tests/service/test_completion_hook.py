@@ -19,6 +19,7 @@ from torrent_engine.base.ids import InfoHash
 from torrent_engine.cli.commands import download, run
 from torrent_engine.engine.event_bus import EventBus
 from torrent_engine.engine.events import DownloadFinished
+from torrent_engine.engine.runs.file_selection import renames
 from torrent_engine.service import completion_hook
 from torrent_engine.service.completion_hook import (
     DONE,
@@ -79,11 +80,13 @@ class Bench:
         self.sessions: dict[bytes, Any] = {}
 
     def session(self, metainfo: Any = METAINFO, **config: Any) -> Any:
+        settings = SessionConfig(**config)
         made = SimpleNamespace(
             name=metainfo.name,
             metainfo=metainfo,
             info_hash=metainfo.info_hash,
-            config=SessionConfig(**config),
+            config=settings,
+            names_in_use=lambda: renames(settings),
         )
         self.sessions[metainfo.info_hash] = made
         return made

@@ -9,6 +9,7 @@ from tests.support.torrents import make_torrent, write_files
 from torrent_engine.base.config import SessionConfig
 from torrent_engine.cli.tasks import torrent_task as job_module
 from torrent_engine.cli.tasks.torrent_task import TaskOptions, TorrentTask
+from torrent_engine.codec.paths import windows_path
 from torrent_engine.service.saved_files import common_path, first_missing
 
 FILES = {"a/x/1": b"1", "a/x/2": b"2", "a/y": b"3", "b": b"4"}
@@ -40,6 +41,27 @@ def test_the_one_file_of_a_torrent_is_its_path(tmp_path: Path) -> None:
     assert common_path(tmp_path, metainfo, SessionConfig()) == tmp_path / "alone"
 
 
+def test_names_that_a_session_uses_come_before_those_of_the_configuration(tmp_path: Path) -> None:
+    metainfo, _ = make_torrent(FILES)
+    config = SessionConfig(file_priorities=(0, 0, 0, 1), renamed_files=((3, "payload/c"),))
+    used = {3: ("payload", "c.1")}
+    assert common_path(tmp_path, metainfo, config) == tmp_path / "payload/c"
+    assert common_path(tmp_path, metainfo, config, used) == tmp_path / "payload/c.1"
+
+
+@pytest.mark.parametrize("name", [r"\\evil.example\share\run.bat", r"C:\Windows\calc.exe", "nul"])
+def test_a9_what_is_saved_is_below_the_save_path_on_windows(tmp_path: Path, name: str) -> None:
+    metainfo, _ = make_torrent(b"x", name=name)
+    stored = tmp_path / windows_path((name,))[0]
+    config = SessionConfig()
+    assert common_path(tmp_path, metainfo, config, windows=True) == stored
+    assert first_missing(tmp_path, metainfo, config, windows=True) == stored
+    stored.touch()
+    assert first_missing(tmp_path, metainfo, config, windows=True) is None
+    chosen = SessionConfig(renamed_files=((0, "D:/film: 1.mkv"),))
+    assert common_path(tmp_path, metainfo, chosen, windows=True) == tmp_path / "D_" / "film_ 1.mkv"
+
+
 def test_only_a_wanted_file_is_missing(tmp_path: Path) -> None:
     metainfo, payload = make_torrent(FILES)
     write_files(metainfo, payload, tmp_path)
@@ -66,7 +88,8 @@ async def test_a_job_looks_through_its_files_in_a_thread(
     monkeypatch.setattr(job_module, "MANY_FILES", len(FILES))
     metainfo, _ = make_torrent(FILES)
     job = TorrentTask("x", TaskOptions(tmp_path, lambda _: SessionConfig()), cast("Any", None))
-    job.session = cast("Any", SimpleNamespace(metainfo=metainfo, config=SessionConfig()))
+    session = SimpleNamespace(metainfo=metainfo, config=SessionConfig(), names_in_use=dict)
+    job.session = cast("Any", session)
     assert await job._saved_as() == tmp_path
     with pytest.raises(FileNotFoundError):
         await job._check_files(metainfo, SessionConfig())

@@ -35,7 +35,7 @@ _UNDECODED: Final = re.compile("[\ud800-\udfff]")
 """Bytes that are no UTF-8, as ``surrogateescape`` has them."""
 _HARMFUL: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff]")
 """What controls a terminal, ends a line, reorders text, or cannot be written."""
-_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>:"|?*\\]')
+_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[\x00-\x1f<>:"|?*\\]')
 _RESERVED_ON_WINDOWS: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE
 )
@@ -110,16 +110,18 @@ def clean_element(raw: bytes, *, windows: bool = False) -> str:
     return _clean_for_windows(text) if windows else text
 
 
-def raw_names(raw: Sequence[bytes]) -> PathParts | None:
+def raw_names(raw: Sequence[bytes], *, windows: bool = False) -> PathParts | None:
     """Return a path of a torrent as the file system would have it, not cleaned; None if it cannot.
 
     Only for looking whether it is there: it may have control characters and bytes that are no
-    UTF-8 (as ``os.fsdecode`` has them), but stays below the save path.
+    UTF-8 (as ``os.fsdecode`` has them), but stays below the save path. If ``windows``, a path that
+    Windows would read otherwise is none.
     """
     kept = [name for name in raw if name not in {b"", b".", b".."}]
     if not kept or any(b"/" in name or b"\0" in name for name in kept):
         return None
-    return tuple(name.decode("utf-8", "surrogateescape") for name in kept)
+    names = tuple(name.decode("utf-8", "surrogateescape") for name in kept)
+    return None if windows and windows_path(names) != names else names
 
 
 def shortened(name: str, limit_bytes: int, suffix: str = "") -> str:
@@ -182,7 +184,7 @@ def windows_path(path: PathParts) -> PathParts:
     """Return a cleaned path with the names that Windows can have, the same each time (row A9).
 
     Reserved names get ``_`` in front, what separates a folder, a drive or a stream becomes ``_``,
-    dots and spaces at the end go.
+    as do other characters that names cannot have; dots and spaces at the end go.
     """
     return tuple(map(_clean_for_windows, path))
 

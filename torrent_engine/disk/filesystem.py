@@ -149,17 +149,15 @@ class NameFoldings:
         *,
         windows: bool = WINDOWS_NAMES,
     ) -> None:
-        """Make one that knows nothing; ``probe`` is asked about a folder that exists.
-
-        If ``windows``, names are those that Windows can have.
-        """
+        """Make one that knows nothing; ``probe`` is asked about a folder that exists."""
         self._probe = probe
-        self._is_windows = windows
+        self.is_windows = windows
+        """Whether names are those that Windows can have."""
         self._known: dict[tuple[int, int], NameFolding] = {}
 
     def usable(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """Return a path with names that are valid on this system."""
-        return usable_path(path, windows=self._is_windows)
+        return usable_path(path, windows=self.is_windows)
 
     def of(self, folder: Path) -> NameFolding:
         """Return the name folding of a folder, existing or not; blocking.

@@ -8,6 +8,9 @@ from typing import Final
 
 from torrent_engine.base.ids import FileIndex
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import PathParts
+from torrent_engine.disk.files.file_paths import path_in_use
+from torrent_engine.disk.system import WINDOWS_NAMES
 from torrent_engine.engine.stats import FileStats
 
 DEFAULT_PRIORITY: Final = 4
@@ -47,12 +50,14 @@ def file_stats(
     metainfo: Metainfo,
     have: bytes,
     priorities: tuple[int, ...] | None,
-    renamed: Mapping[int, str],
+    names: Mapping[int, PathParts],
+    *,
+    windows: bool = WINDOWS_NAMES,
 ) -> list[FileStats]:
     """Return the files that are stored, in the order of the metainfo; pad files are left out.
 
     ``have`` is a BEP 3 bitfield, empty for no piece. ``priorities`` has a number for each file;
-    None stands for all files alike. ``renamed`` has the paths of files that have another name.
+    None stands for all files alike. ``names`` and ``windows`` are as :func:`path_in_use` has them.
     """
     size, files, layout = metainfo.geometry.piece_bytes, metainfo.files, metainfo.files.layout
     verified = VerifiedBytes(size, have)
@@ -64,7 +69,7 @@ def file_stats(
         found.append(
             FileStats(
                 FileIndex(index),
-                Path(renamed[index]) if index in renamed else Path(*files.path(index)),
+                Path(*path_in_use(metainfo, index, names, windows=windows)),
                 length,
                 verified.between(begin, end),
                 DEFAULT_PRIORITY if priorities is None else priorities[index],

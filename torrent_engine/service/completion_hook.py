@@ -25,7 +25,7 @@ from torrent_engine.service.programs import (
     passable,
     within,
 )
-from torrent_engine.service.saved_files import common_path
+from torrent_engine.service.saved_files import Names, common_path
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -72,16 +72,24 @@ class FinishedDownload:
 
     @classmethod
     def of(
-        cls, metainfo: Metainfo, config: SessionConfig, save_path: Path, state_dir: Path
+        cls,
+        metainfo: Metainfo,
+        config: SessionConfig,
+        save_path: Path,
+        state_dir: Path,
+        names: Names | None = None,
     ) -> "FinishedDownload":
-        """Return what is known of a torrent; blocking, for it may have very many files."""
+        """Return what is known of a torrent; blocking, for it may have very many files.
+
+        ``names`` are as :func:`wanted_paths` has them.
+        """
         folder, priorities = save_path.absolute(), config.file_priorities
         wanted = [
             entry.length_bytes
             for index, entry in enumerate(metainfo.files)
             if (priorities is None or priorities[index]) and metainfo.files.is_stored(index)
         ]
-        path = common_path(folder, metainfo, config)
+        path = common_path(folder, metainfo, config, names)
         return cls(
             metainfo.info_hash,
             metainfo.name,
@@ -235,6 +243,9 @@ async def _finished(
     metainfo = await anyio.to_thread.run_sync(lambda: session.metainfo)
     if metainfo is None:
         return None
-    return await anyio.to_thread.run_sync(
-        FinishedDownload.of, metainfo, config, save_path, state_dir
-    )
+
+    def finished() -> FinishedDownload:
+        names = session.names_in_use()
+        return FinishedDownload.of(metainfo, config, save_path, state_dir, names)
+
+    return await anyio.to_thread.run_sync(finished)

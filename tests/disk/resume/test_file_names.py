@@ -14,10 +14,15 @@ from tests.support.torrents import make_torrent, piece_hashes
 from torrent_engine.base.errors import MetainfoError
 from torrent_engine.codec.bencode import encode
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.codec.paths import COARSEST, EXACT, NameFolding
+from torrent_engine.codec.paths import COARSEST, EXACT, NameFolding, windows_path
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings, probe_names
-from torrent_engine.disk.resume.file_names import found_raw_names, settle_names
+from torrent_engine.disk.resume.file_names import (
+    found_raw_names,
+    name_files_as_found,
+    recorded_names,
+    settle_names,
+)
 from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.disk.state.database import insert_rows
 from torrent_engine.disk.state.records import TorrentRecord, torrent_row
@@ -153,6 +158,40 @@ async def test_a9_names_the_user_chose_are_those_that_windows_can_have(
     assert storage.path_of(0) == tmp_path / "payload" / "C_" / "_nul.txt"
 
 
+async def test_a9_names_of_a_record_that_windows_cannot_have_are_not_looked_at(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metainfo, _ = make_torrent({"a": b"1", "c:d": b"2"})
+    folder = tmp_path / "out"
+    record = TorrentRecord(metainfo.info_hash, "payload", str(folder), metainfo_bytes=b"x")
+    store.copies.save(replace(record, renames={0: ("payload", "a:b"), 1: ("payload", "e")}))
+    await store.run(lambda db: insert_rows(db, "torrents", [torrent_row(record)]))
+    looked = note_looks(monkeypatch)
+    storage = storage_of(metainfo, folder)
+    await settle_names(storage, store, NameFoldings(lambda _: EXACT, windows=True))
+    assert {Path(path).name for path in looked} == {"a", "a_b", "c_d", "e"}
+
+
+def test_a9_names_of_existing_files_are_those_that_windows_can_have(tmp_path: Path) -> None:
+    metainfo, _ = make_torrent({"a:b": b"1", "c": b"2"})
+    storage = storage_of(metainfo, tmp_path)
+    name_files_as_found(storage, {1: ("payload", "nul")}, windows=True)
+    assert names(storage) == ["a_b", "_nul"]
+
+
+def note_looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that is filled with the paths that are looked at."""
+    looked: list[str] = []
+    real = os.path.lexists
+
+    def lexists(path: str | os.PathLike[str]) -> bool:
+        looked.append(os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os.path, "lexists", lexists)
+    return looked
+
+
 def test_a9_the_platform_decides_unless_told_otherwise() -> None:
     path = ("a:b",)
     assert (NameFoldings().usable(path) == path) == (os.name != "nt")
@@ -282,6 +321,45 @@ async def test_a6_a_raw_name_that_leads_out_is_never_looked_for(tmp_path: Path) 
     metainfo = raw_torrent([b"a\n", b"..", b"..", b"..", b"canary"])
     for path in found_raw_names(metainfo, tmp_path / "save").values():
         assert ".." not in path
+
+
+LEADING_OUT = (b"\\\\evil.example\\share\\a", b"C:\\Users\\x", b"..\\..\\secret", b"aux.", b"a:b")
+
+
+@pytest.mark.parametrize("raw", LEADING_OUT)
+@pytest.mark.parametrize("end", [b"", b"\x01", "\u202e".encode(), b"\xff"])
+@pytest.mark.parametrize("where", ["file", "folder", "top"])
+def test_a9_a_name_that_windows_reads_otherwise_is_never_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes, end: bytes, where: str
+) -> None:
+    raw += end
+    path, top = {"file": ([raw], b"n"), "folder": ([raw, b"f"], b"n"), "top": ([b"f"], raw)}[where]
+    metainfo = raw_torrent(path, [b"plain\x01"], name=top)
+    put(tmp_path, top, *path)
+    looked = note_looks(monkeypatch)
+    assert found_raw_names(metainfo, tmp_path, windows=True) == {}
+    for each in looked:
+        below = Path(each).relative_to(tmp_path).parts
+        assert windows_path(below) == below
+    if end:
+        assert 0 in found_raw_names(metainfo, tmp_path, windows=False)
+
+
+def test_a9_a_raw_name_that_windows_can_have_is_used_there(tmp_path: Path) -> None:
+    raw = "a\u202eb".encode()
+    metainfo = raw_torrent([b"c:d", raw], [raw])
+    put(tmp_path, b"n", raw)
+    assert found_raw_names(metainfo, tmp_path, windows=True) == {1: ("n", "a\u202eb")}
+
+
+async def test_recorded_names_are_those_of_the_save_path(store: StateStore, tmp_path: Path) -> None:
+    metainfo, _ = make_torrent(TWINS)
+    folder = tmp_path / "out"
+    assert recorded_names(store, metainfo.info_hash, folder) == {}
+    record = TorrentRecord(metainfo.info_hash, "payload", str(folder), metainfo_bytes=b"x")
+    store.copies.save(replace(record, renames={1: ("payload", "read.1")}))
+    assert recorded_names(store, metainfo.info_hash, folder) == {1: ("payload", "read.1")}
+    assert recorded_names(store, metainfo.info_hash, tmp_path) == {}
 
 
 async def test_raw_names_survive_a_restart(store: StateStore, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.support.swarm import until
 from torrent_engine.base.errors import SessionError, StorageError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.engine.manager.followed_feed import FollowedFeed
-from torrent_engine.engine.manager.replacing import Replacing
+from torrent_engine.engine.manager.replacing import Replacing, _skip_as_before
 from torrent_engine.engine.states import State
 
 pytestmark = pytest.mark.anyio
@@ -21,10 +21,14 @@ pytestmark = pytest.mark.anyio
 OLD = InfoHash(bytes(20))
 
 
+METAINFO = SimpleNamespace(files=SimpleNamespace(path=lambda _: ("file",)))
+
+
 class Newer:
     """A newer version whose metadata is there."""
 
     facts = object()
+    metainfo = METAINFO
     name = "newer"
     state = State.STOPPED
     save_path = Path("/mnt/newer")
@@ -50,6 +54,7 @@ class Older:
     """The version before it, which runs."""
 
     info_hash = OLD
+    metainfo = METAINFO
     state = State.SEEDING
     is_paused_by_user = False
     save_path = Path("/mnt")
@@ -130,3 +135,18 @@ async def test_a_newer_version_waits_while_the_user_has_the_older_one_paused_or_
         await until(lambda: newer.begun)
         tasks.cancel_scope.cancel()
     assert newer.begun == [True]
+
+
+async def test_a_file_that_has_another_name_on_the_disk_is_skipped_as_before() -> None:
+    changed: dict[int, int] = {}
+
+    async def set_file_priorities(priorities: Mapping[int, int]) -> None:
+        changed.update(priorities)
+
+    def version(path: str, priority: int, **more: Any) -> Any:
+        files = [SimpleNamespace(index=0, path=Path(path), priority=priority)]
+        return SimpleNamespace(metainfo=METAINFO, files=lambda: files, **more)
+
+    new = version("file", 4, set_file_priorities=set_file_priorities)
+    await _skip_as_before(new, version("file.1", 0))
+    assert changed == {0: 0}

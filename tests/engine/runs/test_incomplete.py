@@ -24,9 +24,11 @@ from torrent_engine import (
     TorrentManager,
     download_async,
 )
+from torrent_engine.codec.paths import windows_path
 from torrent_engine.disk.moves import relocation
 from torrent_engine.disk.state.session_table import load_sessions
 from torrent_engine.engine.events import DownloadFinished, SessionCompleted, StorageMoved
+from torrent_engine.engine.runs.incomplete import _is_begun, _suffixed
 
 pytestmark = pytest.mark.anyio
 SEVERAL = make_torrent({"a": payload_of(90_000), "sub/b": payload_of(60_000, 1), "empty": b""})
@@ -407,3 +409,31 @@ async def test_what_could_not_go_home_tries_again_after_a_restart(
         assert session.save_path == tmp_path / "out"
     assert content(METAINFO, tmp_path / "out") == PAYLOAD
     assert files_in(elsewhere) == set()
+
+
+@pytest.mark.parametrize("name", [r"\\evil.example\share", r"C:\Windows\calc.exe", "nul"])
+def test_a9_only_a_name_that_windows_can_have_is_looked_at(tmp_path: Path, name: str) -> None:
+    metainfo, _ = make_torrent(b"x", name=name)
+    (tmp_path / name).touch()
+    config = SessionConfig()
+    assert _is_begun(tmp_path, metainfo, config, windows=False)
+    assert not _is_begun(tmp_path, metainfo, config, windows=True)
+    (tmp_path / windows_path((name,))[0]).touch()
+    assert _is_begun(tmp_path, metainfo, config, windows=True)
+
+
+def test_a9_a_suffix_stands_behind_names_that_windows_can_have() -> None:
+    metainfo, _ = make_torrent({"a:b": b"1", "nul": b"2", "c": b"3"}, name="x?")
+    config = SessionConfig(incomplete_suffix=".part", renamed_files=((2, "d:e"),))
+    on_windows = [(0, ("x_", "a_b.part")), (1, ("x_", "_nul.part")), (2, ("d_e.part",))]
+    assert _suffixed(metainfo, config, windows=True) == on_windows
+    elsewhere = [(0, ("x?", "a:b.part")), (1, ("x?", "nul.part")), (2, ("d:e.part",))]
+    assert _suffixed(metainfo, config, windows=False) == elsewhere
+
+
+@pytest.mark.parametrize("twin", ["a_b", "A_B"])
+def test_a9_files_have_no_suffix_where_windows_takes_their_names_for_one(twin: str) -> None:
+    metainfo, _ = make_torrent({"a:b": b"1", twin: b"2"})
+    config = SessionConfig(incomplete_suffix=".part")
+    assert _suffixed(metainfo, config, windows=True) is None
+    assert _suffixed(metainfo, config, windows=False) is not None

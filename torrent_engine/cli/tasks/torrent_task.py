@@ -426,7 +426,9 @@ class TorrentTask:
         metainfo, folder = self._metainfo, self._options.folder
         if metainfo is None:
             return folder
-        return await _for_files(metainfo, common_path, folder, metainfo, self._opened.config)
+        session = self._opened
+        names = session.names_in_use()
+        return await _for_files(metainfo, common_path, folder, metainfo, session.config, names)
 
 
 async def _for_files(

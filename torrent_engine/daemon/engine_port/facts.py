@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from torrent_engine.base.ids import InfoHash, InfoHashV2, OwnerTie
+from torrent_engine.disk.filesystem import usable_path
 
 
 class EngineState(StrEnum):
@@ -78,6 +79,11 @@ class AboutFacts:
     """None: there is none, or it is that of the torrent."""
     info_hash_v2: InfoHashV2 | None = None
     """Of a v2 or hybrid torrent, once it is known (BEP 52)."""
+
+    @property
+    def root(self) -> str:
+        """What its file, or the folder of its files, is called on this system."""
+        return usable_path((self.name,))[0]
 
     @property
     def has_metadata(self) -> bool:

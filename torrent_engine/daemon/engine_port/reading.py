@@ -1,7 +1,6 @@
 """What there is and what can be told of each torrent, from the manager."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Final, TypeVar
 
 import anyio.to_thread
@@ -113,10 +112,11 @@ class ManagerReading:
             return await self._read(info_hash, lambda: _files_of(session.files))
         if (metainfo := await self.metainfo(info_hash)) is None:
             return []
-        config = session.config
-        renamed = dict(config.renamed_files)
-        have, priorities = session.stats().have, config.file_priorities
-        files = partial(file_stats, metainfo, have, priorities, renamed)
+        have, priorities = session.stats().have, session.config.file_priorities
+
+        def files() -> list[FileStats]:
+            return file_stats(metainfo, have, priorities, session.names_in_use())
+
         if len(metainfo.files) <= FEW_FILES:
             return _files_of(files)
         return await self._read(info_hash, lambda: _files_of(files))

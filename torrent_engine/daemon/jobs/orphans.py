@@ -60,7 +60,7 @@ class OrphanFiles:
             return []
         candidates = await self._looks.look("", _candidates, places)
         rows = self._state.torrents.rows()
-        names = {row.about.name for row in rows}
+        names = {row.about.root for row in rows}
         left = [each for each in candidates if each not in names]
         if left:
             paths = {row.settings.current_path for row in rows}

@@ -121,7 +121,7 @@ def hook_torrent(row: StateRow) -> HookTorrent:
         name=row.name,
         id=row.id,
         save_path=settings.current_path,
-        content_path=f"{settings.current_path.rstrip('/')}/{row.about.name}",
+        content_path=f"{settings.current_path.rstrip('/')}/{row.about.root}",
         category=row.user.category,
         labels=row.user.labels,
         size_bytes=row.progress.wanted_bytes,

@@ -110,7 +110,7 @@ def content_path(row: StateRow) -> str:
     """Return where the file of a torrent is, or the folder of its files; "" before the metadata."""
     if not row.about.has_metadata:
         return ""
-    return f"{row.settings.current_path.rstrip('/')}/{row.about.name}"
+    return f"{row.settings.current_path.rstrip('/')}/{row.about.root}"
 
 
 def is_single_file(row: StateRow) -> bool:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from torrent_engine.base.errors import StateDatabaseError, StorageError
+from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import (
     COARSEST,
@@ -21,12 +22,14 @@ from torrent_engine.codec.paths import (
     resolve_collisions,
     text_path,
 )
+from torrent_engine.disk.files.file_paths import path_in_use
 from torrent_engine.disk.files.storage_manager import StorageManager
-from torrent_engine.disk.filesystem import NameFoldings
+from torrent_engine.disk.filesystem import NameFoldings, usable_path
 from torrent_engine.disk.resume.history import knows_part_file
 from torrent_engine.disk.safe_open import check_parts
 from torrent_engine.disk.state.records import TorrentRecord, read_torrent_row
 from torrent_engine.disk.state.store import StateStore
+from torrent_engine.disk.system import WINDOWS_NAMES
 
 
 async def settle_names(storage: StorageManager, store: StateStore, foldings: NameFoldings) -> None:
@@ -45,35 +48,72 @@ async def settle_names(storage: StorageManager, store: StateStore, foldings: Nam
         await storage.in_thread(lambda: _resolve_collisions(storage, foldings))
         return
     used = dict(record.renames)
-    await storage.in_thread(lambda: used.update(_names_of_copy(storage, store, record)))
-    storage.rename({**used, **_unlike(storage.renames, used)})
+    windows = foldings.is_windows
+    await storage.in_thread(
+        lambda: used.update(_names_of_copy(storage, store, record, windows=windows))
+    )
+    storage.rename(with_chosen(used, storage.renames))
 
 
-def _unlike(chosen: Mapping[int, PathParts], used: Mapping[int, PathParts]) -> dict[int, PathParts]:
-    """Return the names of a configuration that are other ones than those in use.
+def with_chosen(
+    used: Mapping[int, PathParts], chosen: Mapping[int, PathParts]
+) -> dict[int, PathParts]:
+    """Return the names in use, with those of a configuration that are other ones.
 
     Names in use may be raw; a configuration has them as text, which is cleaned when it is read.
     """
-    return {
+    other = {
         index: path
         for index, path in chosen.items()
         if index not in used or path != text_path("/".join(used[index]))
     }
+    return {**used, **other}
 
 
-def name_files_as_found(storage: StorageManager, chosen: dict[int, PathParts]) -> None:
+def recorded_names(store: StateStore, info_hash: InfoHash, folder: Path) -> dict[int, PathParts]:
+    """Return the names of the files that have others than in the torrent, as stored last; blocking.
+
+    Empty if the torrent was not stored in this folder.
+    """
+    record = store.copies.load(info_hash, with_metainfo=False)
+    if record is None or record.save_path != str(folder.absolute()):
+        return {}
+    return dict(record.renames)
+
+
+def name_files_as_found(
+    storage: StorageManager, chosen: Mapping[int, PathParts], *, windows: bool = WINDOWS_NAMES
+) -> None:
     """Use the names of existing files, or else ``chosen``; nothing is created.
 
     For checks; call it before the storage is opened. Blocking.
     """
-    storage.rename({**found_raw_names(storage.metainfo, storage.save_path), **chosen})
-    foldings = NameFoldings(lambda _: EXACT)
-    storage.rename(renames_at(storage.save_path, stored_paths(storage), foldings))
+    named = {index: usable_path(path, windows=windows) for index, path in chosen.items()}
+    _name_files(storage, named, NameFoldings(lambda _: EXACT, windows=windows))
 
 
 def _resolve_collisions(storage: StorageManager, foldings: NameFoldings) -> None:
-    storage.rename({**found_raw_names(storage.metainfo, storage.save_path), **storage.renames})
-    storage.rename(renames_at(storage.save_path, stored_paths(storage), foldings))
+    _name_files(storage, storage.renames, foldings)
+
+
+def _name_files(
+    storage: StorageManager, chosen: Mapping[int, PathParts], foldings: NameFoldings
+) -> None:
+    """Use the chosen names, those of existing files, and others where they cannot be.
+
+    What is not the torrent's own name is kept as a rename, so that a later version, with other
+    rules for names, finds the files.
+    """
+    metainfo, folder = storage.metainfo, storage.save_path
+    found = found_raw_names(metainfo, folder, windows=foldings.is_windows)
+    storage.rename({**found, **chosen})
+    files, renames = metainfo.files, storage.renames
+    wanted = {
+        index: renames.get(index) or files.path(index)
+        for index in range(len(files))
+        if files.is_stored(index)
+    }
+    storage.rename(renames_at(folder, wanted, foldings))
 
 
 async def _record_of_place(storage: StorageManager, store: StateStore) -> TorrentRecord | None:
@@ -91,7 +131,7 @@ async def _record_of_place(storage: StorageManager, store: StateStore) -> Torren
 
 
 def _names_of_copy(
-    storage: StorageManager, store: StateStore, record: TorrentRecord
+    storage: StorageManager, store: StateStore, record: TorrentRecord, *, windows: bool
 ) -> dict[int, PathParts]:
     """Return the files that have the names of the copy beside the .torrent, not of the database.
 
@@ -100,12 +140,14 @@ def _names_of_copy(
     copy = store.copies.load(record.info_hash, with_metainfo=False)
     if copy is None or copy.renames == record.renames or copy.save_path != record.save_path:
         return {}
-    files, folder = storage.metainfo.files, str(storage.save_path)
+    metainfo, files, folder = storage.metainfo, storage.metainfo.files, str(storage.save_path)
     found: dict[int, PathParts] = {}
     for index in copy.renames.keys() | record.renames.keys():
         if not 0 <= index < len(files) or not files.is_stored(index):
             continue
-        old, new = (each.renames.get(index) or files.path(index) for each in (record, copy))
+        old, new = (
+            path_in_use(metainfo, index, each.renames, windows=windows) for each in (record, copy)
+        )
         with suppress(StorageError, TypeError):
             if not _exists(folder, old) and _exists(folder, check_parts(new)):
                 found[index] = new
@@ -114,12 +156,8 @@ def _names_of_copy(
 
 def stored_paths(storage: StorageManager) -> dict[int, PathParts]:
     """Return the current path of each stored file."""
-    files, renames = storage.metainfo.files, storage.renames
-    return {
-        index: renames.get(index) or files.path(index)
-        for index in range(len(files))
-        if files.is_stored(index)
-    }
+    files, parts = storage.metainfo.files, storage.paths.parts
+    return {index: parts(index) for index in range(len(files)) if files.is_stored(index)}
 
 
 def renames_at(
@@ -134,20 +172,23 @@ def renames_at(
     return {index: new for (index, old), new in renamed if new != old}
 
 
-def found_raw_names(metainfo: Metainfo, folder: Path) -> dict[int, PathParts]:
+def found_raw_names(
+    metainfo: Metainfo, folder: Path, *, windows: bool = WINDOWS_NAMES
+) -> dict[int, PathParts]:
     """Return the existing files with the raw name of the metainfo instead of the cleaned one.
 
-    The same for folders: missing files in such a folder get their cleaned names there. Blocking.
+    The same for folders: missing files in such a folder get their cleaned names there. If
+    ``windows``, nothing is looked for at a name that Windows would read otherwise. Blocking.
     """
     files = metainfo.files
     cleaned = [index for index in files.cleaned() if files.is_stored(index)]
     if not cleaned:
         return {}
-    raw = [raw_names(files.raw_path(index)) for index in range(len(files))]
+    raw = [raw_names(files.raw_path(index), windows=windows) for index in range(len(files))]
     names = _NamesOnDisk(str(folder), filter(None, raw))
     found: dict[int, PathParts] = {}
     for index in cleaned:
-        path, raw_path = files.path(index), raw[index]
+        path, raw_path = path_in_use(metainfo, index, {}, windows=windows), raw[index]
         if raw_path and len(raw_path) == len(path):
             chosen = names.choose(path, raw_path)
             if chosen != path:

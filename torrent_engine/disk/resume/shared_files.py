@@ -18,6 +18,7 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.file_stamps import FileStamp
+from torrent_engine.disk.files.file_paths import path_in_use
 from torrent_engine.disk.state.records import INODE_BYTES, TorrentRecord
 from torrent_engine.disk.state.store import StateStore
 
@@ -81,8 +82,8 @@ class _Names:
         if record is None:
             return False
         parts = record.renames.get(index)
-        if parts is None and metainfo is not None and 0 <= index < len(metainfo.files):
-            parts = metainfo.files[index].path
+        if metainfo is not None and 0 <= index < len(metainfo.files):
+            parts = path_in_use(metainfo, index, record.renames)
         if parts is None:
             return False
         try:

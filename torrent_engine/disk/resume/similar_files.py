@@ -20,7 +20,7 @@ from torrent_engine.base.errors import StateDatabaseError, TorrentEngineError
 from torrent_engine.base.ids import SHA1_BYTES, InfoHash
 from torrent_engine.codec.bitfield import Bitfield
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.disk.files.file_paths import FilePaths
+from torrent_engine.disk.files.file_paths import FilePaths, path_in_use
 from torrent_engine.disk.local_files import LocalFile, common_end, found_file
 from torrent_engine.disk.resume.known_roots import KnownRoots
 from torrent_engine.disk.state.files import TorrentCopies
@@ -171,7 +171,7 @@ def _matches(
     for index in islice(range(len(metainfo.files)), MAX_FILES):
         alike = by_size.get(metainfo.layout.lengths[index])
         if alike and metainfo.files.is_stored(index):
-            own, names = _known(metainfo, index, ""), metainfo.files.path(index)
+            own, names = _known(metainfo, index, ""), path_in_use(metainfo, index, {})
             ranked = [(_is_same(own, each), each.path) for each in alike]
             best = sorted(
                 (not same, -common_end(Path(path).parts, names), path)

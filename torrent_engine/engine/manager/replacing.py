@@ -21,12 +21,14 @@ from torrent_engine.base.errors import TorrentEngineError
 from torrent_engine.base.ids import InfoHash
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.codec.paths import PathParts
 from torrent_engine.engine.manager.followed_feed import FollowedFeed
 from torrent_engine.engine.manager.followed_key import FollowedKey
 from torrent_engine.engine.manager.torrent_list import TorrentList
 from torrent_engine.engine.session.admin import SessionAdmin
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
+from torrent_engine.engine.stats import FileStats
 
 if TYPE_CHECKING:
     from torrent_engine.engine.manager.adding import Added
@@ -222,11 +224,17 @@ async def _is_covered(new: Session, old: Session) -> bool:
 
 async def _skip_as_before(new: Session, old: Session) -> None:
     """Let each file have the priority that one of its path had in the older version."""
-    chosen = {file.path: file.priority for file in old.files()}
+    chosen = {path: file.priority for file, path in _with_paths(old)}
     changed: dict[int, int] = {
-        file.index: chosen[file.path]
-        for file in new.files()
-        if chosen.get(file.path, file.priority) != file.priority
+        file.index: chosen[path]
+        for file, path in _with_paths(new)
+        if chosen.get(path, file.priority) != file.priority
     }
     if changed:
         await new.set_file_priorities(changed)
+
+
+def _with_paths(session: Session) -> Iterator[tuple[FileStats, PathParts]]:
+    """Iterate over the files of a torrent, each with its path in the torrent."""
+    if (metainfo := session.metainfo) is not None:
+        yield from ((file, metainfo.files.path(file.index)) for file in session.files())

@@ -11,6 +11,8 @@ from torrent_engine.base.errors import ConfigError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts, text_path
+from torrent_engine.disk.filesystem import usable_path
+from torrent_engine.disk.system import WINDOWS_NAMES
 from torrent_engine.policy.pieces.picker import DEFAULT_PRIORITY
 
 
@@ -46,9 +48,21 @@ def _selected(magnet: Magnet, file_count: int) -> tuple[int, ...] | None:
     return tuple(DEFAULT_PRIORITY if index in chosen else 0 for index in range(file_count))
 
 
-def renames(config: SessionConfig) -> dict[int, PathParts]:
-    """Return the renamed files as cleaned paths; ConfigError if one leads out of the save path."""
-    return {index: path_below(path, "renamed_files") for index, path in config.renamed_files}
+def renames(
+    config: SessionConfig, *, windows: bool = WINDOWS_NAMES, skips_invalid: bool = False
+) -> dict[int, PathParts]:
+    """Return the renamed files, with names that are valid on this system.
+
+    Raises ConfigError if one leads out of the save path, or leaves it out if ``skips_invalid``.
+    """
+    found: dict[int, PathParts] = {}
+    for index, path in config.renamed_files:
+        try:
+            found[index] = usable_path(path_below(path, "renamed_files"), windows=windows)
+        except ConfigError:
+            if not skips_invalid:
+                raise
+    return found
 
 
 def path_below(path: str, option: str) -> PathParts:

@@ -11,8 +11,10 @@ from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
+from torrent_engine.disk.files.file_paths import path_in_use
 from torrent_engine.disk.resume.file_names import found_raw_names
 from torrent_engine.disk.state.records import TorrentRecord
+from torrent_engine.disk.system import WINDOWS_NAMES
 from torrent_engine.disk.threads import run_in_thread
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.runs.file_selection import renames
@@ -47,13 +49,14 @@ async def find_location(
         found = _as_recorded(record, config, home, elsewhere)
         if found is not None:
             return found
-    look = partial(_is_begun, home, metainfo, config)
+    windows = shared.name_foldings.is_windows
+    look = partial(_is_begun, home, metainfo, config, windows=windows)
     failure = partial(StorageError, home)
     is_begun: list[bool] = []
     await run_in_thread(
         lambda: is_begun.append(look()), limiter=shared.disk_limiter, failure=failure
     )
-    names = None if is_begun[0] else _suffixed(metainfo, config)
+    names = None if is_begun[0] else _suffixed(metainfo, config, windows=windows)
     if is_begun[0] or (elsewhere == home and names is None):
         return FilesLocation(home, config, None)
     return FilesLocation(elsewhere, config if names is None else _named(config, names), home)
@@ -88,31 +91,38 @@ def _as_recorded(
     )
 
 
-def _is_begun(folder: Path, metainfo: Metainfo, config: SessionConfig) -> bool:
+def _is_begun(
+    folder: Path, metainfo: Metainfo, config: SessionConfig, *, windows: bool = WINDOWS_NAMES
+) -> bool:
     """Return whether a file of the torrent is in a folder under its own name."""
-    renamed = {**found_raw_names(metainfo, folder), **renames(config)}
+    found = found_raw_names(metainfo, folder, windows=windows)
+    names = {**found, **renames(config, windows=windows)}
     return any(
-        os.path.lexists(folder.joinpath(*renamed.get(index, metainfo.files.path(index))))
+        os.path.lexists(folder.joinpath(*path_in_use(metainfo, index, names, windows=windows)))
         for index in stored_files(metainfo)
     )
 
 
-def _suffixed(metainfo: Metainfo, config: SessionConfig) -> Iterable[tuple[int, PathParts]] | None:
+def _suffixed(
+    metainfo: Metainfo, config: SessionConfig, *, windows: bool = WINDOWS_NAMES
+) -> Iterable[tuple[int, PathParts]] | None:
     """Return the names of incomplete files; None if they have no others, or it cannot be.
 
     That is where a name would be too long, or is that of another file of the torrent.
     """
-    suffix, renamed = config.incomplete_suffix, renames(config)
+    suffix, renamed = config.incomplete_suffix, renames(config, windows=windows)
     if not suffix or len(metainfo.files) > MAX_SUFFIXED_FILES:
         return None
     names: list[tuple[int, PathParts]] = []
     for index in stored_files(metainfo):
-        *folders, name = renamed.get(index, metainfo.files.path(index))
+        *folders, name = path_in_use(metainfo, index, renamed, windows=windows)
         if len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
             return None
         names.append((index, (*folders, name + suffix)))
     suffixed = {tuple(map(str.casefold, path)) for _, path in names}
     finished = {(*path[:-1], path[-1].removesuffix(suffix.casefold())) for path in suffixed}
+    if windows and len(suffixed) < len(names):
+        return None
     return names if suffixed.isdisjoint(finished) else None
 
 

@@ -70,7 +70,8 @@ class Dormancy:
         if is_many or is_special or has_data or config.metadata_only:
             return False
         try:
-            is_there = (core.save_path / metainfo.name).exists()  # all files lie below that
+            root = shared.name_foldings.usable((metainfo.name,))
+            is_there = core.save_path.joinpath(*root).exists()  # all files lie below that
         except OSError:
             return False  # its run reports the fault
         return not is_there and not core.shared.store.has_torrent(core.info_hash)

@@ -15,6 +15,7 @@ from torrent_engine.base.config import SessionConfig, SharedConfig
 from torrent_engine.base.errors import SessionError
 from torrent_engine.codec.magnet import Magnet
 from torrent_engine.codec.metainfo import Metainfo
+from torrent_engine.disk.files.file_paths import path_in_use
 from torrent_engine.engine.resources.shared_resources import SharedResources
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -118,12 +119,12 @@ def has_uvloop() -> bool:
 
 def _top(session: Session) -> Path:
     """Return the file, or the folder of several, below the save path."""
-    metainfo, renamed = session.metainfo, dict(session.config.renamed_files)
+    metainfo = session.metainfo
     if metainfo is None:
         raise SessionError("stopped before its metadata came")
-    if not metainfo.is_multi_file and 0 in renamed:
-        return Path(renamed[0])
-    return Path(metainfo.files[0].path[0])
+    if not metainfo.is_multi_file:
+        return Path(*path_in_use(metainfo, 0, session.names_in_use()))
+    return Path(path_in_use(metainfo, 0, {})[0])
 
 
 async def _report(session: Session, on_progress: Callable[[SessionStats], None]) -> None:

@@ -4,15 +4,16 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 
-from torrent_engine.base.config import SessionConfig
 from torrent_engine.base.errors import StateTransitionError, TorrentEngineError, UnknownFileError
 from torrent_engine.base.ids import FileIndex
 from torrent_engine.codec.metainfo import Metainfo
-from torrent_engine.codec.paths import PathParts
+from torrent_engine.codec.paths import PathParts, text_path
+from torrent_engine.disk.files.file_paths import path_in_use
 from torrent_engine.disk.moves.plan import MovePlan
 from torrent_engine.disk.moves.table import load_plan
 from torrent_engine.engine.events import (
@@ -22,11 +23,11 @@ from torrent_engine.engine.events import (
     StorageMoved,
     StorageMoveFailed,
 )
-from torrent_engine.engine.runs.file_selection import renames
 from torrent_engine.engine.runs.incomplete import find_location, finished_names, stored_files
 from torrent_engine.engine.runs.torrent_run import BETWEEN
 from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.metadata import Metadata
+from torrent_engine.engine.session.status import names_in_use
 from torrent_engine.engine.session.storage_move import (
     MoveCallbacks,
     MoveRequest,
@@ -39,13 +40,16 @@ logger = logging.getLogger(__name__)
 
 
 def _names_below(
-    old: PathParts, new: PathParts, metainfo: Metainfo, config: SessionConfig
+    old: PathParts, new: PathParts, metainfo: Metainfo, core: SessionCore
 ) -> dict[int, PathParts]:
     """Return what the files of a folder are called once it has another path; blocking."""
-    renamed = renames(config) | finished_names(metainfo, config)
+    used = names_in_use(core).items()  # some may be raw: those of a user are cleaned
+    present = {index: text_path("/".join(path)) for index, path in used}
+    present |= finished_names(metainfo, core.config)
+    windows = core.shared.name_foldings.is_windows
     names: dict[int, PathParts] = {}
     for index in stored_files(metainfo):
-        path = renamed.get(index) or metainfo.files.path(index)
+        path = path_in_use(metainfo, index, present, windows=windows)
         if path[: len(old)] == old:
             names[index] = (*new, *path[len(old) :])
     return names
@@ -204,8 +208,7 @@ class Relocation:
         if metainfo is None:
             raise StateTransitionError("a folder has no name before the metadata came")
         await self.settle(metainfo)
-        config = core.config
-        names = await anyio.to_thread.run_sync(lambda: _names_below(old, new, metainfo, config))
+        names = await anyio.to_thread.run_sync(lambda: _names_below(old, new, metainfo, core))
         if not names:
             message = f"old: the torrent has nothing at {'/'.join(old)!r}"
             raise UnknownFileError(message, "/".join(old))
@@ -225,7 +228,8 @@ class Relocation:
             await self._finish(move)
         names = finished_names(metainfo, core.config)
         if names:
-            own = metainfo.files.path
+            windows = core.shared.name_foldings.is_windows
+            own = partial(path_in_use, metainfo, names={}, windows=windows)
             kept = {index: path for index, path in names.items() if path != own(index)}
             renamed = tuple((index, "/".join(path)) for index, path in sorted(kept.items()))
             core.config = replace(core.config, renamed_files=renamed)

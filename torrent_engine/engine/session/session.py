@@ -30,7 +30,7 @@ from torrent_engine.engine.session.relocation import Relocation
 from torrent_engine.engine.session.removal import Removal
 from torrent_engine.engine.session.run_loop import RunLoop
 from torrent_engine.engine.session.settings import SessionSettings
-from torrent_engine.engine.session.status import Status
+from torrent_engine.engine.session.status import Status, names_in_use
 from torrent_engine.engine.session.streaming import Streaming
 from torrent_engine.engine.session.torrent_loader import (
     TorrentSource,
@@ -332,11 +332,21 @@ class Session:
     def files(self) -> list[FileStats]:
         """Return the files, how much of each is here, and its priority.
 
-        Pad files are left out. At any time, also while the torrent is dormant or stopped; none
-        until the metadata of a magnet link is there. A dormant torrent reads the metainfo from the
-        database each time, as :attr:`metainfo` does.
+        Their paths are those below the save path, as they are called there. Pad files are left out.
+        At any time, also while the torrent is dormant or stopped; none until the metadata of a
+        magnet link is there. A dormant torrent reads the metainfo from the database each time, as
+        :attr:`metainfo` does.
         """
         return self._status.files()
+
+    def names_in_use(self) -> Mapping[int, tuple[str, ...]]:
+        """Return the files that have other names below the save path than in the torrent.
+
+        By their indices. They were renamed, or the file system cannot have their names, or takes
+        them for those of other files. Where the torrent has not run yet that is read from the
+        database.
+        """
+        return names_in_use(self._core)
 
     def web_seeds(self, *, secrets: bool = False) -> list[WebSeedStats]:
         """Return the numbers of each web seed; with ``secrets`` their URLs are whole."""

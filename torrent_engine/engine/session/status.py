@@ -1,15 +1,19 @@
 """What can be asked of a torrent at any time, whether it runs or not."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 from torrent_engine.base.errors import (
+    ClosedError,
     MissingFilesError,
     StateDatabaseError,
     StorageError,
     TorrentEngineError,
 )
+from torrent_engine.codec.paths import PathParts
 from torrent_engine.codec.urls import host_of
+from torrent_engine.disk.resume.file_names import recorded_names, with_chosen
 from torrent_engine.engine.discovery.tracker_coordinator import idle_tracker
 from torrent_engine.engine.dormancy.snapshot import (
     TorrentSnapshot,
@@ -20,6 +24,7 @@ from torrent_engine.engine.dormancy.snapshot import (
 from torrent_engine.engine.file_stats import file_stats
 from torrent_engine.engine.jobs.session_jobs import WorkDone
 from torrent_engine.engine.runs.availability import swarm_availability
+from torrent_engine.engine.runs.file_selection import renames
 from torrent_engine.engine.runs.run_stats import (
     fetch_brief,
     fetch_stats,
@@ -105,9 +110,13 @@ class Status:
         core = self._core
         if (metainfo := core.metainfo) is None:
             return []
-        config = core.config
-        renamed = dict(config.renamed_files)
-        return file_stats(metainfo, self._stats().have, config.file_priorities, renamed)
+        return file_stats(
+            metainfo,
+            self._stats().have,
+            core.config.file_priorities,
+            names_in_use(core),
+            windows=core.shared.name_foldings.is_windows,
+        )
 
     def trackers(self, *, secrets: bool = False) -> list[TrackerStatus]:
         """Return how each tracker answers; those of a torrent that does not run are idle."""
@@ -222,6 +231,28 @@ class Status:
         if core.snapshot is not None:
             return dormant_stats(core.snapshot, core.state, core.totals, elapsed_s)
         return idle_stats(core.state, core.name, core.facts)
+
+
+def names_in_use(core: SessionCore) -> dict[int, PathParts]:
+    """Return the files that have other names here than in the torrent; blocking.
+
+    Their names are those of the last run, else those that the database has of this save path.
+    Names of the configuration replace them.
+    """
+    windows = core.shared.name_foldings.is_windows
+    chosen = renames(core.config, windows=windows, skips_invalid=True)
+    if core.config.storage is not None:
+        return chosen
+    return with_chosen(_names_of_last_run(core), chosen)
+
+
+def _names_of_last_run(core: SessionCore) -> dict[int, PathParts]:
+    if core.run is not None:
+        storage = core.run.torrent.storage
+        return dict(storage.renames) if storage.save_path == core.save_path else {}
+    with suppress(ClosedError):
+        return recorded_names(core.shared.store, core.info_hash, core.save_path)
+    return {}
 
 
 def problem_of(error: TorrentEngineError) -> TorrentProblem:

@@ -156,7 +156,9 @@ class StorageMove:
         source, target = str(wanted.source.absolute()), str(wanted.target.absolute())
         if source == target and not wanted.names:
             return None
-        names = {**renames(wanted.config), **wanted.names}
+        usable = self._shared.name_foldings.usable
+        chosen = {index: usable(path) for index, path in wanted.names.items()}
+        names = {**renames(wanted.config), **chosen}
         plan = MovePlan(self._info_hash, source, target, (), names)
         await move_custom(self._shared.store, plan, storage, self._hooks)
         return plan
