@@ -308,8 +308,11 @@ class Recorder:
 
         return call
 
-    def _fdopen(self, _real: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda descriptor, *_arguments, **_options: _PlainFile(descriptor)
+    def _fdopen(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(descriptor: int, mode: str = "r", **options: Any) -> Any:
+            return _PlainFile(descriptor) if "w" in mode else real(descriptor, mode, **options)
+
+        return call
 
     # -- the database ---------------------------------------------------------------------------
 

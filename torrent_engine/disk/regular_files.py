@@ -27,7 +27,12 @@ def open_descriptor(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> 
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading, following links. Raises OSError as the above."""
-    return os.fdopen(open_descriptor(path), "rb")
+    descriptor = open_descriptor(path)
+    try:
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def read_regular(path: Path) -> bytes:
@@ -37,8 +42,13 @@ def read_regular(path: Path) -> bytes:
 
 
 def check_regular(descriptor: int, path: Path) -> int:
-    """Return a descriptor of a regular file; close any other, and raise OSError."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    """Return a descriptor of a regular file; else close it, and raise OSError."""
+    try:
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not is_regular:
         os.close(descriptor)
         raise not_regular(path)
     return descriptor

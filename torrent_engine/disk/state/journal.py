@@ -17,12 +17,13 @@ from threading import Lock
 from typing import Final
 
 from torrent_engine.disk.file_stamps import INODE_MASK, NotedFiles
-from torrent_engine.disk.regular_files import open_descriptor, read_regular
+from torrent_engine.disk.regular_files import open_descriptor
 
 _ENTRY: Final = struct.Struct("<I")
 _FILE: Final = struct.Struct("<IQ")
 _FILE_BITS: Final = 0b11 << 30  # mark the number of a file; pieces are at most 2 ** 21
 _PAGE_BYTES: Final = 4096  # a kill can end a write to the page cache only between two pages
+_READ_BYTES: Final = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +78,7 @@ class WriteJournal:
 
     def _read(self) -> tuple[set[int], dict[int, int]]:
         """Return the pieces and files that are in the file, and go to the end of the whole ones."""
-        data = read_regular(self.path)
+        data = b"".join(iter(lambda: os.read(self._descriptor, _READ_BYTES), b""))
         pieces, files, self._end_bytes = _parse(data)
         self._unwritten = b""
         os.lseek(self._descriptor, self._end_bytes, os.SEEK_SET)
