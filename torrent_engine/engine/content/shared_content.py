@@ -65,7 +65,7 @@ class Twin(NamedTuple):
     file: int
 
 
-Group = dict[ContentHolder, Sequence[int]]
+EqualFiles = dict[ContentHolder, Sequence[int]]
 """Files of the same content, by their torrents."""
 
 
@@ -77,7 +77,7 @@ class SharedContent:
         self._note = note
         self._holders: dict[ContentHolder, dict[ContentKey, None]] = {}
         """The groups that each torrent has files in."""
-        self._groups: dict[ContentKey, Group] = {}
+        self._groups: dict[ContentKey, EqualFiles] = {}
         self._left: deque[InfoHash] = deque(maxlen=MAX_LEFT)
 
     async def join(self, holder: ContentHolder) -> None:
@@ -97,7 +97,7 @@ class SharedContent:
             if each in self._holders:
                 each.look_at(keys)
 
-    def _add(self, key: ContentKey, group: Group) -> Group:
+    def _add(self, key: ContentKey, group: EqualFiles) -> EqualFiles:
         """Add files to their group; return those of torrents that did not leave meanwhile."""
         if not group.keys() <= self._holders.keys():
             group = {each: files for each, files in group.items() if each in self._holders}
@@ -110,7 +110,7 @@ class SharedContent:
 
     def _look(
         self, holder: ContentHolder, others: Iterable[ContentHolder]
-    ) -> dict[ContentKey, Group]:
+    ) -> dict[ContentKey, EqualFiles]:
         self._note(root for (root, _), _ in _files(holder))
         return _common(holder, others)
 
@@ -149,7 +149,7 @@ class SharedContent:
         return {} if key is None else self._groups.get(key, {})
 
 
-def _common(holder: ContentHolder, others: Iterable[ContentHolder]) -> dict[ContentKey, Group]:
+def _common(holder: ContentHolder, others: Iterable[ContentHolder]) -> dict[ContentKey, EqualFiles]:
     """Return the files of a torrent that have equals in it or in others, and those."""
     mine: dict[ContentKey, dict[ContentHolder, list[int]]] = {}
     for key, file in _files(holder):
