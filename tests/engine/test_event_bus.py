@@ -127,9 +127,9 @@ async def test_very_many_events_are_made_and_handed_out_over_many_turns_in_order
         while len(seen) < 3 * TURN_EVENTS + 2:
             before = len(seen)
             await anyio.lowlevel.checkpoint()
-            assert len(seen) - before <= TURN_EVENTS
+            assert len(seen) - before <= 2 * TURN_EVENTS  # trio may run the bus twice meanwhile
             turns += 1
-        assert turns >= 3
+        assert turns >= 2
     assert seen[1:-1] == list(map(piece, range(3 * TURN_EVENTS)))
     assert (seen[0].type, seen[-1].type) == ("session.paused", "session.stopped")
 
