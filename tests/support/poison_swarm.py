@@ -214,7 +214,7 @@ class PoisonSwarm:
         held = sum(each.memory_bytes for each in self.finisher.assemblies.values())
         self.most_memory_bytes = max(self.most_memory_bytes, held)
 
-    def join(self, behaviour: Behaviour, bits: int | None = None) -> None:
+    def join(self, behaviour: Behaviour, bits: int | None = None) -> Peer:
         """Let a peer in that has these pieces, or all."""
         connection = SimConnection()
         connection.ignores_cancels = behaviour.ignores_cancels
@@ -229,6 +229,12 @@ class PoisonSwarm:
         self.manager.on_bitfield(peer, PeerBitfield(has))
         peer.last_block_s = self.clock()
         self.manager.refill(peer)
+        return peer
+
+    def prove(self, peer: Peer) -> None:
+        """Let a peer pass for one that sent a good piece alone."""
+        self.smart_ban._set_proven(peer.identity)
+        peer.is_proven = True
 
     def _send(self, sender: Sender, most_bytes: float, now: float) -> float:
         peer, how = sender.peer, sender.behaviour

@@ -24,16 +24,6 @@ def first_peer(swarm: PoisonSwarm) -> Peer:
     return peer
 
 
-def join(swarm: PoisonSwarm, behaviour: Behaviour) -> Peer:
-    swarm.join(behaviour)
-    return list(swarm.peers)[-1]
-
-
-def prove(swarm: PoisonSwarm, peer: Peer) -> None:
-    swarm.smart_ban._set_proven(peer.identity)
-    peer.is_proven = True
-
-
 @pytest.mark.parametrize("bytes_per_s", [0.0, 300.0, 5_000.0])
 def test_a_newcomer_sends_what_a_proven_peer_does_not(bytes_per_s: float) -> None:
     swarm = PoisonSwarm([HONEST], pieces=8, piece_bytes=MIB)
@@ -41,7 +31,7 @@ def test_a_newcomer_sends_what_a_proven_peer_does_not(bytes_per_s: float) -> Non
     swarm.run(20, until=lambda: swarm.senders[holder].sent_blocks >= 8 * BLOCKS - 20)
     assert holder.is_proven
     swarm.senders[holder].behaviour = Behaviour(bytes_per_s)
-    newcomer = join(swarm, HONEST)
+    newcomer = swarm.join(HONEST)
     assert swarm.run(60) <= LATE_S + 5.0
     assert swarm.senders[newcomer].sent_blocks > 0
     assert swarm.wasted_share <= 0.01
@@ -51,7 +41,7 @@ def test_a_newcomer_duplicates_nothing_of_fast_proven_peers() -> None:
     swarm = PoisonSwarm([HONEST], pieces=8, piece_bytes=MIB)
     proven = first_peer(swarm)
     swarm.run(20, until=lambda: swarm.senders[proven].sent_blocks >= 8 * BLOCKS - 40)
-    newcomer = join(swarm, HONEST)
+    newcomer = swarm.join(HONEST)
     swarm.run(5)
     assert swarm.senders[newcomer].sent_blocks == 0
 
@@ -61,9 +51,9 @@ def test_b6_a_peer_on_parole_begins_a_piece_again_of_which_nothing_comes() -> No
     silent = first_peer(swarm)
     swarm.run(5, until=lambda: swarm.senders[silent].sent_blocks >= 20)
     swarm.senders[silent].behaviour = Behaviour(0.0)
-    prove(swarm, silent)
-    suspect = join(swarm, Behaviour(0.0))
-    prove(swarm, suspect)
+    swarm.prove(silent)
+    suspect = swarm.join(Behaviour(0.0))
+    swarm.prove(suspect)
     swarm.smart_ban._parole[suspect.identity] = None
     swarm.senders[suspect].behaviour = HONEST
     assert swarm.run(60) <= LAST_PATIENCE_S + 3.0
@@ -73,9 +63,9 @@ def test_b6_a_peer_on_parole_begins_a_piece_again_of_which_nothing_comes() -> No
 def test_b6_a_peer_on_parole_begins_no_piece_again_that_comes() -> None:
     swarm = PoisonSwarm([Behaviour(4.0 * BLOCK_BYTES)], pieces=1, piece_bytes=MIB)
     slow = first_peer(swarm)
-    prove(swarm, slow)
-    suspect = join(swarm, HONEST)
-    prove(swarm, suspect)
+    swarm.prove(slow)
+    suspect = swarm.join(HONEST)
+    swarm.prove(suspect)
     swarm.smart_ban._parole[suspect.identity] = None
     assert swarm.run(60) >= BLOCKS / 4.0 - 1.0
     assert swarm.senders[suspect].sent_blocks == 0
@@ -84,8 +74,8 @@ def test_b6_a_peer_on_parole_begins_no_piece_again_that_comes() -> None:
 def test_a_cancelled_duplicate_is_asked_of_nobody_any_more() -> None:
     swarm = PoisonSwarm([Behaviour(0.0)], pieces=1, piece_bytes=MIB)
     silent = first_peer(swarm)
-    helper = join(swarm, Behaviour(10.0 * BLOCK_BYTES))
-    prove(swarm, helper)
+    helper = swarm.join(Behaviour(10.0 * BLOCK_BYTES))
+    swarm.prove(helper)
     (partial,) = swarm.picker.partials.values()
     swarm.run(20, until=lambda: partial.has_duplicates)
     sent = swarm.senders[helper].sent_blocks
@@ -102,9 +92,9 @@ def test_a_fast_peer_helps_with_a_piece_that_another_one_waits_for(bytes_per_s: 
     swarm = PoisonSwarm([Behaviour(bytes_per_s)], pieces=2, piece_bytes=MIB)
     swarm.picker.twins.watch(SimpleNamespace(twins=lambda piece: 1 << (1 - piece)))
     slow = first_peer(swarm)
-    prove(swarm, slow)
-    fast = join(swarm, HONEST)
-    prove(swarm, fast)
+    swarm.prove(slow)
+    fast = swarm.join(HONEST)
+    swarm.prove(fast)
     assert swarm.run(60, until=lambda: swarm.table.have.count > 0) <= LATE_S
     assert swarm.senders[fast].sent_blocks >= BLOCKS // 2
 
@@ -115,7 +105,7 @@ def test_b6_whoever_rejects_at_once_loses_the_last_piece(tick_s: float) -> None:
     swarm = PoisonSwarm([Behaviour(0.0)], pieces=1, piece_bytes=MIB)
     swarm.picker.suspects.hash_failed(0)
     holder = first_peer(swarm)
-    honest = join(swarm, HONEST)
+    honest = swarm.join(HONEST)
     began, next_tick = swarm.clock(), swarm.clock() + tick_s
     while not swarm.table.have.all() and swarm.clock() < began + SOLE_PATIENCE_S:
         while holder.connection.outstanding:

@@ -35,16 +35,6 @@ def owners_of(swarm: PoisonSwarm) -> list[Peer]:
     return [by_name[partial.exclusive_to] for partial in partials]  # type: ignore[index]
 
 
-def join(swarm: PoisonSwarm, behaviour: Behaviour) -> Peer:
-    swarm.join(behaviour)
-    return list(swarm.peers)[-1]
-
-
-def prove(swarm: PoisonSwarm, peer: Peer) -> None:
-    swarm.smart_ban._set_proven(peer.identity)
-    peer.is_proven = True
-
-
 def choke(swarm: PoisonSwarm, holder: Peer) -> None:
     if not holder.connection.state.peer_choking:
         swarm.choke(holder)
@@ -67,7 +57,7 @@ def test_b6_a_peer_that_is_not_to_be_asked_holds_the_last_piece_up_for_seconds(
     hold_up: Callable[[PoisonSwarm, Peer], None],
 ) -> None:
     swarm, holder = held_up()
-    honest = join(swarm, HONEST)
+    honest = swarm.join(HONEST)
     assert not honest.is_proven
 
     def is_over() -> bool:
@@ -80,8 +70,8 @@ def test_b6_a_peer_that_is_not_to_be_asked_holds_the_last_piece_up_for_seconds(
 
 def test_b6_whoever_holds_a_piece_up_comes_after_all_others() -> None:
     swarm, holder = held_up()
-    others = [join(swarm, HOLDER) for _ in range(3)]
-    honest = join(swarm, HONEST)
+    others = [swarm.join(HOLDER) for _ in range(3)]
+    honest = swarm.join(HONEST)
     turns = [holder]
 
     def hold_up() -> bool:
@@ -101,7 +91,7 @@ def test_b6_whoever_holds_a_piece_up_comes_after_all_others() -> None:
 
 def test_b6_peers_that_come_again_take_nobodys_turn() -> None:
     swarm, holder = held_up()
-    honest = join(swarm, HONEST)
+    honest = swarm.join(HONEST)
     holders = [holder]
 
     def hold_up() -> bool:
@@ -109,7 +99,7 @@ def test_b6_peers_that_come_again_take_nobodys_turn() -> None:
             if owner is not honest:
                 choke(swarm, owner)
         if len(holders) < 50:
-            holders.append(join(swarm, HOLDER))
+            holders.append(swarm.join(HOLDER))
         return swarm.table.have.all()
 
     assert swarm.run(60, until=hold_up) <= TURN_S + 1
@@ -118,7 +108,7 @@ def test_b6_peers_that_come_again_take_nobodys_turn() -> None:
 
 def test_b6_who_is_silent_is_not_asked_for_the_same_last_piece_again() -> None:
     swarm, _ = held_up()
-    honest = join(swarm, HONEST)
+    honest = swarm.join(HONEST)
     assert swarm.run(90) <= 63  # it is snubbed after 60 s
     assert swarm.senders[honest].sent_blocks == MIB // (16 * 1024)
 
@@ -127,8 +117,8 @@ def test_a_slow_peer_does_not_begin_the_last_piece_again_and_again() -> None:
     slow_one = Behaviour(20.0 * 1024)
     swarm, slow = held_up()
     swarm.senders[slow].behaviour = slow_one
-    prove(swarm, slow)
-    prove(swarm, join(swarm, HONEST))
+    swarm.prove(slow)
+    swarm.prove(swarm.join(HONEST))
     assert swarm.run(30) <= 10  # it takes the slow one 51 s
     assert swarm.totals.redundant_bytes <= 10 * slow_one.bytes_per_s
 
@@ -136,9 +126,9 @@ def test_a_slow_peer_does_not_begin_the_last_piece_again_and_again() -> None:
 def test_a_slow_peer_keeps_the_last_piece_that_no_fast_one_has() -> None:
     swarm, slow = held_up()
     swarm.senders[slow].behaviour = Behaviour(20.0 * 1024)
-    prove(swarm, slow)
+    swarm.prove(slow)
     swarm.join(HONEST, bits=0)
-    prove(swarm, list(swarm.peers)[-1])
+    swarm.prove(list(swarm.peers)[-1])
     swarm.manager._has_fast = True
     assert swarm.run(70) <= 60
     assert swarm.totals.redundant_bytes == 0
@@ -147,7 +137,7 @@ def test_a_slow_peer_keeps_the_last_piece_that_no_fast_one_has() -> None:
 def test_a_short_choke_costs_a_peer_nothing_that_it_has_sent() -> None:
     swarm, slow = held_up()
     swarm.senders[slow].behaviour = Behaviour(200.0 * 1024)
-    join(swarm, HONEST)
+    swarm.join(HONEST)
     swarm.run(30, until=lambda: swarm.senders[slow].sent_blocks >= 16)
     swarm.choke(slow)
     ends_s = swarm.clock() + LAST_PATIENCE_S - 1
@@ -160,7 +150,7 @@ def test_a_short_choke_costs_a_peer_nothing_that_it_has_sent() -> None:
 def test_a_piece_that_nobody_else_can_send_stays_with_the_peer_that_chokes() -> None:
     swarm, holder = held_up()
     swarm.senders[holder].behaviour = Behaviour(200.0 * 1024)
-    swarm.choke(join(swarm, HONEST))
+    swarm.choke(swarm.join(HONEST))
     swarm.run(30, until=lambda: swarm.senders[holder].sent_blocks >= 16)
     swarm.choke(holder)
     ends_s = swarm.clock() + 3 * LAST_PATIENCE_S
