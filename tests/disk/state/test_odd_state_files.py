@@ -64,6 +64,7 @@ async def test_f6_an_odd_file_in_the_place_of_the_reserve_does_no_harm(
     replace_by(tmp_path / "reserve", put)
     async with store_in(tmp_path) as store:
         await store.save_torrent(RECORD)
+        assert await store.load(RECORD.info_hash) is not None
 
 
 @EACH_ODD

@@ -482,11 +482,11 @@ def test_shares_know_who_has_most(steps: list[tuple[int, bool]]) -> None:
             shares.add(entry)
         else:
             shares.remove(entry)
+        assert len(shares) == len(model)
         check_shares(shares, model)
 
 
 def check_shares(shares: FairShares[OwnedEntry], model: list[OwnedEntry]) -> None:
-    assert len(shares) == len(model)
     operators = Counter(each.operator for each in model)
     networks = Counter(each.network for each in model)
     for operator in {each.operator for each in ENTRIES}:
