@@ -94,10 +94,10 @@ class _Names:
 
 
 async def _load(store: StateStore, info_hash: InfoHash) -> _Other:
-    return _Other(await store.load(info_hash), await is_managed(store, info_hash))
+    return _Other(await store.load(info_hash), await _is_managed(store, info_hash))
 
 
-async def is_managed(store: StateStore, info_hash: InfoHash) -> bool:
+async def _is_managed(store: StateStore, info_hash: InfoHash) -> bool:
     """Return whether a torrent is one of a manager, or in use now; else it was once downloaded."""
     query = "SELECT 1 FROM sessions WHERE info_hash = ?"
     row = await store.run(lambda db: db.execute(query, (info_hash,)).fetchone())

@@ -14,12 +14,11 @@ import anyio.abc
 import anyio.to_thread
 
 from torrent_engine.base.config import SessionConfig
-from torrent_engine.base.errors import DiskFullError, FileInUseError, TorrentEngineError
-from torrent_engine.base.ids import InfoHash, PeerAddress
+from torrent_engine.base.errors import DiskFullError, TorrentEngineError
+from torrent_engine.base.ids import PeerAddress
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.resume.file_names import settle_names
 from torrent_engine.disk.resume.keeper import ResumeKeeper
-from torrent_engine.disk.resume.shared_files import is_managed
 from torrent_engine.disk.resume.start_plan import StartPlan
 from torrent_engine.engine.events import SessionCompleted, StatsUpdated
 from torrent_engine.engine.jobs.session_jobs import WorkDone
@@ -379,15 +378,7 @@ class TorrentRun:
             await self._claims.claim()
         except DiskFullError as error:
             return error
-        except FileInUseError as error:
-            raise await self._with_hint(error) from error
         return None
-
-    async def _with_hint(self, error: FileInUseError) -> FileInUseError:
-        """Return an error that says whether ``overwrite`` would help."""
-        other, shared = InfoHash(error.info_hash), self._shared
-        is_kept = other in shared.file_registry.sessions or await is_managed(shared.store, other)
-        return FileInUseError(error.path, other, may_overwrite=not is_kept)
 
     def _wait_for_room(self, error: DiskFullError | None) -> None:
         """Wait for the space that the files need; one that is paused tries when it is resumed."""

@@ -108,7 +108,8 @@ class FileClaims:
         for file in await self._shared(writes):
             is_kept = file.is_managed or file.info_hash in self._registry.sessions
             if is_kept or not self._overwrite:
-                raise FileInUseError(self._storage.path_of(file.file_index), file.info_hash)
+                path = self._storage.path_of(file.file_index)
+                raise FileInUseError(path, file.info_hash, may_overwrite=not is_kept)
 
     async def shared(self) -> set[int]:
         """Return the torrent's files that others list, too: they stay when it is removed."""
