@@ -154,8 +154,9 @@ class FakeSession:
     def stats(self) -> FakeStats:
         return self.current
 
-    def names_in_use(self) -> dict[int, tuple[str, ...]]:
-        return {}
+    @property
+    def admin(self) -> Any:
+        return SimpleNamespace(file_names=SimpleNamespace(in_use=dict))
 
     def peers(self) -> list[Any]:
         return []

@@ -123,7 +123,7 @@ async def test_a9_a_folder_that_was_never_made_is_renamed_by_the_name_that_it_wo
         on_windows(shared)
         session = await Session.create(metainfo, shared, save_path=tmp_path / "out")
         await session.rename_folder("payload/a_b", "payload/e")
-        assert session.names_in_use() == {0: ("payload", "e", "c")}
+        assert session.admin.file_names.in_use() == {0: ("payload", "e", "c")}
 
 
 def test_a9_names_of_a_configuration_are_those_that_windows_can_have() -> None:
@@ -146,7 +146,7 @@ async def test_a10_files_are_listed_by_the_names_that_they_have(tmp_path: Path) 
         session = await download(shared, metainfo, tmp_path / "out", address)
         assert listed(session) == stored
         config = replace(session.config, file_priorities=(0, 4))
-        path = common_path(tmp_path / "out", metainfo, config, session.names_in_use())
+        path = common_path(tmp_path / "out", metainfo, config, session.admin.file_names.in_use())
         assert path == tmp_path / "out" / stored[1]
     async with resources(tmp_path) as shared:
         again = await Session.create(metainfo, shared, save_path=tmp_path / "out")

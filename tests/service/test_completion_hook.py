@@ -86,7 +86,7 @@ class Bench:
             metainfo=metainfo,
             info_hash=metainfo.info_hash,
             config=settings,
-            names_in_use=lambda: renames(settings),
+            admin=SimpleNamespace(file_names=SimpleNamespace(in_use=lambda: renames(settings))),
         )
         self.sessions[metainfo.info_hash] = made
         return made

@@ -88,7 +88,8 @@ async def test_a_job_looks_through_its_files_in_a_thread(
     monkeypatch.setattr(job_module, "MANY_FILES", len(FILES))
     metainfo, _ = make_torrent(FILES)
     job = TorrentTask("x", TaskOptions(tmp_path, lambda _: SessionConfig()), cast("Any", None))
-    session = SimpleNamespace(metainfo=metainfo, config=SessionConfig(), names_in_use=dict)
+    admin = SimpleNamespace(file_names=SimpleNamespace(in_use=dict))
+    session = SimpleNamespace(metainfo=metainfo, config=SessionConfig(), admin=admin)
     job.session = cast("Any", session)
     assert await job._saved_as() == tmp_path
     with pytest.raises(FileNotFoundError):

@@ -245,7 +245,7 @@ async def _finished(
         return None
 
     def finished() -> FinishedDownload:
-        names = session.names_in_use()
+        names = session.admin.file_names.in_use()
         return FinishedDownload.of(metainfo, config, save_path, state_dir, names)
 
     return await anyio.to_thread.run_sync(finished)

@@ -52,7 +52,7 @@ async def test_files_are_told_by_the_names_that_they_have(
         metainfo=metainfo,
         config=SessionConfig(),
         stats=lambda: SimpleNamespace(have=b""),
-        names_in_use=lambda: {1: ("payload", "a.1")},
+        admin=SimpleNamespace(file_names=SimpleNamespace(in_use=lambda: {1: ("payload", "a.1")})),
     )
     opened = SimpleNamespace(session=lambda _: session)
     told = await ManagerReading(cast("Any", opened)).files(metainfo.info_hash)

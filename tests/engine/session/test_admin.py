@@ -86,7 +86,8 @@ class World:
         )
         relocation: Any = SimpleNamespace(final_path="/files")
         status: Any = SimpleNamespace(snapshot=SNAPSHOT)
-        self.admin = SessionAdmin(core, lifecycle, relocation, status)
+        file_names: Any = SimpleNamespace(in_use=dict)
+        self.admin = SessionAdmin(core, lifecycle, relocation, status, file_names)
 
     def _drop(self) -> None:
         self.dropped += 1

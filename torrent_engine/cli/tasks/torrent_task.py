@@ -427,7 +427,7 @@ class TorrentTask:
         if metainfo is None:
             return folder
         session = self._opened
-        names = session.names_in_use()
+        names = session.admin.file_names.in_use()
         return await _for_files(metainfo, common_path, folder, metainfo, session.config, names)
 
 

@@ -115,7 +115,7 @@ class ManagerReading:
         have, priorities = session.stats().have, session.config.file_priorities
 
         def files() -> list[FileStats]:
-            return file_stats(metainfo, have, priorities, session.names_in_use())
+            return file_stats(metainfo, have, priorities, session.admin.file_names.in_use())
 
         if len(metainfo.files) <= FEW_FILES:
             return _files_of(files)

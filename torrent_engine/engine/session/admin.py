@@ -1,4 +1,4 @@
-"""What a TorrentManager does with a Session, beyond what its users may do."""
+"""What managers, jobs and programs do with a Session, beyond what its users may do."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.lifecycle import Lifecycle
 from torrent_engine.engine.session.relocation import Relocation
 from torrent_engine.engine.session.saved import SavedSession
-from torrent_engine.engine.session.status import QueueFacts, Status
+from torrent_engine.engine.session.status import FileNames, QueueFacts, Status
 from torrent_engine.engine.states import State
 from torrent_engine.policy.queue.seeding_clock import SeedingClock
 from torrent_engine.policy.queue.torrent_times import SavedTimes, TorrentTimes
@@ -27,13 +27,19 @@ DORMANT_STATES = frozenset({State.DOWNLOADING, State.SEEDING})
 
 
 class SessionAdmin:
-    """The side of one Session that its manager, its queue and the job log use."""
+    """The side of one Session for its manager, its queue, the job log and programs around it."""
 
-    __slots__ = ("_core", "_lifecycle", "_relocation", "_status")
+    __slots__ = ("_core", "_lifecycle", "_relocation", "_status", "file_names")
 
     def __init__(
-        self, core: SessionCore, lifecycle: Lifecycle, relocation: Relocation, status: Status
+        self,
+        core: SessionCore,
+        lifecycle: Lifecycle,
+        relocation: Relocation,
+        status: Status,
+        file_names: FileNames,
     ) -> None:
+        self.file_names = file_names
         self._core = core
         self._lifecycle = lifecycle
         self._relocation = relocation

@@ -123,7 +123,7 @@ def _top(session: Session) -> Path:
     if metainfo is None:
         raise SessionError("stopped before its metadata came")
     if not metainfo.is_multi_file:
-        return Path(*path_in_use(metainfo, 0, session.names_in_use()))
+        return Path(*path_in_use(metainfo, 0, session.admin.file_names.in_use()))
     return Path(path_in_use(metainfo, 0, {})[0])
 
 

@@ -27,7 +27,7 @@ from torrent_engine.engine.runs.incomplete import find_location, finished_names,
 from torrent_engine.engine.runs.torrent_run import BETWEEN
 from torrent_engine.engine.session.core import SessionCore
 from torrent_engine.engine.session.metadata import Metadata
-from torrent_engine.engine.session.status import names_in_use
+from torrent_engine.engine.session.status import FileNames
 from torrent_engine.engine.session.storage_move import (
     MoveCallbacks,
     MoveRequest,
@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 def _names_below(
-    old: PathParts, new: PathParts, metainfo: Metainfo, core: SessionCore
+    old: PathParts, new: PathParts, metainfo: Metainfo, core: SessionCore, file_names: FileNames
 ) -> dict[int, PathParts]:
     """Return what the files of a folder are called once it has another path; blocking."""
-    used = names_in_use(core).items()  # some may be raw: those of a user are cleaned
+    used = file_names.in_use().items()  # some may be raw: those of a user are cleaned
     present = {index: text_path("/".join(path)) for index, path in used}
     present |= finished_names(metainfo, core.config)
     windows = core.shared.name_foldings.is_windows
@@ -60,6 +60,7 @@ class Relocation:
 
     __slots__ = (
         "_core",
+        "_file_names",
         "_is_finish_due",
         "_is_home_due",
         "_is_placed",
@@ -68,8 +69,9 @@ class Relocation:
         "_old_place",
     )
 
-    def __init__(self, core: SessionCore, metadata: Metadata) -> None:
+    def __init__(self, core: SessionCore, metadata: Metadata, file_names: FileNames) -> None:
         self._core = core
+        self._file_names = file_names
         self._metadata = metadata
         self._move: StorageMove | None = None
         self._is_placed = False
@@ -208,7 +210,9 @@ class Relocation:
         if metainfo is None:
             raise StateTransitionError("a folder has no name before the metadata came")
         await self.settle(metainfo)
-        names = await anyio.to_thread.run_sync(lambda: _names_below(old, new, metainfo, core))
+        names = await anyio.to_thread.run_sync(
+            lambda: _names_below(old, new, metainfo, core, self._file_names)
+        )
         if not names:
             message = f"old: the torrent has nothing at {'/'.join(old)!r}"
             raise UnknownFileError(message, "/".join(old))

@@ -30,7 +30,7 @@ from torrent_engine.engine.session.relocation import Relocation
 from torrent_engine.engine.session.removal import Removal
 from torrent_engine.engine.session.run_loop import RunLoop
 from torrent_engine.engine.session.settings import SessionSettings
-from torrent_engine.engine.session.status import Status, names_in_use
+from torrent_engine.engine.session.status import FileNames, Status
 from torrent_engine.engine.session.streaming import Streaming
 from torrent_engine.engine.session.torrent_loader import (
     TorrentSource,
@@ -126,8 +126,9 @@ class Session:
             source, shared, save_path, config, self.events, self._state_changed, membership
         )
         metadata = Metadata(core)
-        self._relocation = Relocation(core, metadata)
-        self._status = Status(core)
+        file_names = FileNames(core)
+        self._relocation = Relocation(core, metadata, file_names)
+        self._status = Status(core, file_names)
         runs = RunLoop(core, metadata, self._relocation, self._enter_dormancy, self._status.stats)
         removal = Removal(core, metadata, self._relocation, runs)
         self._dormancy = Dormancy(core, runs)
@@ -139,8 +140,8 @@ class Session:
         self._streaming = Streaming(core, self._lifecycle)
         self.totals: Totals = core.totals
         """Payload that was moved since it was made."""
-        self.admin = SessionAdmin(core, self._lifecycle, self._relocation, self._status)
-        """What a TorrentManager does with it."""
+        self.admin = SessionAdmin(core, self._lifecycle, self._relocation, self._status, file_names)
+        """What managers, jobs and programs do with it."""
 
     def __repr__(self) -> str:
         """Return the torrent's name, info-hash and state."""
@@ -338,15 +339,6 @@ class Session:
         :attr:`metainfo` does.
         """
         return self._status.files()
-
-    def names_in_use(self) -> Mapping[int, tuple[str, ...]]:
-        """Return the files that have other names below the save path than in the torrent.
-
-        By their indices. They were renamed, or the file system cannot have their names, or takes
-        them for those of other files. Where the torrent has not run yet that is read from the
-        database.
-        """
-        return names_in_use(self._core)
 
     def web_seeds(self, *, secrets: bool = False) -> list[WebSeedStats]:
         """Return the numbers of each web seed; with ``secrets`` their URLs are whole."""

@@ -71,13 +71,46 @@ class QueueFacts(NamedTuple):
     """Uploaded over downloaded, over all runs; over the size if nothing was downloaded."""
 
 
-class Status:
-    """The numbers of one torrent: its peers, trackers, web seeds, progress and rates."""
+class FileNames:
+    """The names that the files of one torrent have on the disk."""
 
     __slots__ = ("_core",)
 
     def __init__(self, core: SessionCore) -> None:
         self._core = core
+
+    def in_use(self) -> dict[int, PathParts]:
+        """Return the files that have other names below the save path than in the torrent.
+
+        By their indices. They were renamed, or the file system cannot have their names, or takes
+        them for those of other files. Names of the configuration come before those of the last run,
+        or else those that the database has of this save path. Blocking.
+        """
+        core = self._core
+        windows = core.shared.name_foldings.is_windows
+        chosen = renames(core.config, windows=windows, skips_invalid=True)
+        if core.config.storage is not None:
+            return chosen
+        return with_chosen(self._of_last_run(), chosen)
+
+    def _of_last_run(self) -> dict[int, PathParts]:
+        core = self._core
+        if core.run is not None:
+            storage = core.run.torrent.storage
+            return dict(storage.renames) if storage.save_path == core.save_path else {}
+        with suppress(ClosedError):
+            return recorded_names(core.shared.store, core.info_hash, core.save_path)
+        return {}
+
+
+class Status:
+    """The numbers of one torrent: its peers, trackers, web seeds, progress and rates."""
+
+    __slots__ = ("_core", "_names")
+
+    def __init__(self, core: SessionCore, names: FileNames) -> None:
+        self._core = core
+        self._names = names
 
     def peers(self) -> list[PeerStats]:
         """Return the numbers of each connected peer."""
@@ -114,7 +147,7 @@ class Status:
             metainfo,
             self._stats().have,
             core.config.file_priorities,
-            names_in_use(core),
+            self._names.in_use(),
             windows=core.shared.name_foldings.is_windows,
         )
 
@@ -231,28 +264,6 @@ class Status:
         if core.snapshot is not None:
             return dormant_stats(core.snapshot, core.state, core.totals, elapsed_s)
         return idle_stats(core.state, core.name, core.facts)
-
-
-def names_in_use(core: SessionCore) -> dict[int, PathParts]:
-    """Return the files that have other names here than in the torrent; blocking.
-
-    Their names are those of the last run, else those that the database has of this save path.
-    Names of the configuration replace them.
-    """
-    windows = core.shared.name_foldings.is_windows
-    chosen = renames(core.config, windows=windows, skips_invalid=True)
-    if core.config.storage is not None:
-        return chosen
-    return with_chosen(_names_of_last_run(core), chosen)
-
-
-def _names_of_last_run(core: SessionCore) -> dict[int, PathParts]:
-    if core.run is not None:
-        storage = core.run.torrent.storage
-        return dict(storage.renames) if storage.save_path == core.save_path else {}
-    with suppress(ClosedError):
-        return recorded_names(core.shared.store, core.info_hash, core.save_path)
-    return {}
 
 
 def problem_of(error: TorrentEngineError) -> TorrentProblem:
