@@ -6,7 +6,7 @@ Source: BEP 5; BEP 33 (one peer an operator and torrent, seeds apart); BEP 51 (s
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from torrent_engine.base.config import DhtConfig
@@ -19,7 +19,7 @@ from torrent_engine.protocol.dht.scrape_filter import ScrapeFilter
 
 SWEEPS_PER_EXPIRY: Final = 10  # ours: how often expired peers are removed
 MAX_EXPIRED: Final = 2_000  # ours: of these at once, some ms; the next calls remove the rest
-MAX_CHARGES: Final = 30  # ours: torrents that pass to others for one new torrent, 10 ms
+MAX_CHARGES: Final = 30  # ours: torrents that pass to others for one new torrent
 
 
 class _StoredPeer(NamedTuple):
@@ -174,24 +174,18 @@ class PeerStore:
     def _surplus(self, operator: str, network: str) -> _Swarm:
         """Return the smallest torrent of who has most; those of others, too, pass to them first."""
         crowd = most_crowded(self._swarms.values(), operator, network)
+        charged = Counter(each.network for each in self._swarms.values())
         smallest = min(crowd, key=_size)
         for _ in range(MAX_CHARGES):
-            heir = self._heir(smallest)
+            heir = _heir(smallest, charged)
             if heir is None:
                 break
+            charged.subtract((smallest.network,))
+            charged.update((heir.network,))
             smallest.operator, smallest.network = heir.operator, heir.network
             crowd.remove(smallest)
             smallest = min(crowd, key=_size, default=smallest)
         return smallest
-
-    def _heir(self, swarm: _Swarm) -> _StoredPeer | None:
-        """Return a peer whose network has fewer torrents and may be charged; None without any."""
-        others = [peer for peer in swarm.peers.values() if peer.network != swarm.network]
-        if not others:
-            return None
-        charged = Counter(each.network for each in self._swarms.values())
-        most = charged[swarm.network] - 1
-        return next((peer for peer in others if charged[peer.network] < most), None)
 
     def _living(self, info_hash: bytes, now: float) -> _Swarm | None:
         """Return the swarm of a torrent after removing expired peers; None if none is left."""
@@ -236,6 +230,12 @@ class PeerStore:
 
 def _size(swarm: _Swarm) -> int:
     return len(swarm.peers)
+
+
+def _heir(swarm: _Swarm, charged: Mapping[str, int]) -> _StoredPeer | None:
+    """Return a peer whose network has fewer torrents and may be charged; None without any."""
+    most = charged[swarm.network] - 1
+    return next((peer for peer in swarm.peers.values() if charged[peer.network] < most), None)
 
 
 def _expired(swarm: _Swarm, now: float) -> Iterator[str | bytes]:
