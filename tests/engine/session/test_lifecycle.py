@@ -238,7 +238,8 @@ async def test_a_recheck_during_the_stop_follows_it(tmp_path: Path) -> None:
     async with seed(tmp_path / "seed", METAINFO, PAYLOAD) as (session, _):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(session.stop)
-            await until(lambda: session._core.stop_wanted is not None)
+            while session._core.stop_wanted is None:  # each turn: the stop takes few of them
+                await anyio.lowlevel.checkpoint()
             assert state_of(session) is State.SEEDING
             await session.recheck()
         assert state_of(session) is State.CHECKING
