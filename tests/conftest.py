@@ -3,8 +3,6 @@
 import gc
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 import pytest
 from coverage import Coverage
 from hypothesis import HealthCheck, settings
+
+from tests.support.loop_debug import leave_out_stacks
 
 # A busy machine is no failure: no test case has a deadline, only the whole test has a time-out.
 settings.register_profile(
@@ -140,25 +140,9 @@ def _end_debug_mode() -> None:
         uvloop.new_event_loop = Loop
 
 
-def _leave_out_stacks() -> None:
-    """Have the debug mode of event loops only check: stacks are made for messages that none sees.
-
-    Those of all callbacks and coroutines double the work. To be called before uvloop is imported.
-    """
-    extract = traceback.StackSummary.extract
-
-    def extract_for_people(*args: Any, lookup_lines: bool = True, **options: Any) -> Any:
-        if not lookup_lines:  # as event loops want it
-            return traceback.StackSummary()
-        return extract(*args, lookup_lines=lookup_lines, **options)
-
-    traceback.StackSummary.extract = extract_for_people  # type: ignore[method-assign]
-    sys.set_coroutine_origin_tracking_depth = lambda depth: None
-
-
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--loop-debug"):
-        _leave_out_stacks()
+        leave_out_stacks()
     _end_debug_mode()
     config.pluginmanager.register(CoreCoverage(), "core-coverage")
     path = config.getoption("--passed-file")
