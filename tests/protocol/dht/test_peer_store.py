@@ -182,6 +182,31 @@ def test_c2_one_48_cannot_displace_the_torrents_of_others() -> None:
     assert peers.count(info_hash(1_299), 2.0) == 3
 
 
+def test_c2_the_largest_torrent_does_not_give_way_when_all_smaller_ones_have_passed_on() -> None:
+    peers = store(replace(CONFIG, max_torrents=12))
+    for number in range(5):  # a lonely torrent of each of some hosts in a network
+        peers.announce(info_hash(number), peer(number + 10), is_seed=False, now=0.0)
+    for number, size in ((5, 2), (6, 5), (7, 200)):  # of which one was the first in three more
+        peers.announce(info_hash(number), peer(1), is_seed=False, now=0.0)
+        for other in range(size):
+            peers.announce(info_hash(number), far(1_000 * number + other), is_seed=False, now=0.0)
+    for number in range(8, 12):
+        peers.announce(info_hash(number), far(number), is_seed=False, now=0.0)
+    assert peers.announce(info_hash(12), peer(1), is_seed=False, now=0.0)
+    assert [peers.count(info_hash(number), 0.0) for number in (5, 6, 7)] == [3, 6, 201]
+    assert sum(peers.count(info_hash(number), 0.0) for number in range(5)) == 4
+
+
+def test_c2_a_torrent_that_may_pass_on_twice_gives_way_to_nobody_once_it_has() -> None:
+    peers = store(replace(CONFIG, max_torrents=4))
+    for number, host in [(0, peer(2)), (1, peer(3)), (2, peer(1)), (2, far(1)), (2, far(2))]:
+        peers.announce(info_hash(number), host, is_seed=False, now=0.0)
+    peers.announce(info_hash(3), far(1), is_seed=False, now=0.0)
+    assert peers.announce(info_hash(4), peer(1), is_seed=False, now=0.0)
+    assert len(peers) == 4
+    assert peers.count(info_hash(2), 0.0) == 3
+
+
 def test_c2_two_thousand_torrents_at_most_the_smallest_leaves() -> None:
     peers = store()
     for number in (1, 2):

@@ -175,17 +175,18 @@ class PeerStore:
         """Return the smallest torrent of who has most; those of others, too, pass to them first."""
         crowd = most_crowded(self._swarms.values(), operator, network)
         charged = Counter(each.network for each in self._swarms.values())
-        smallest = min(crowd, key=_size)
         for _ in range(MAX_CHARGES):
+            smallest = min(crowd, key=_size)
             heir = _heir(smallest, charged)
             if heir is None:
-                break
+                return smallest
             charged.subtract((smallest.network,))
             charged.update((heir.network,))
             smallest.operator, smallest.network = heir.operator, heir.network
             crowd.remove(smallest)
-            smallest = min(crowd, key=_size, default=smallest)
-        return smallest
+            if not crowd:  # all of it passed to others: somebody else has most now
+                crowd = most_crowded(self._swarms.values(), operator, network)
+        return min(crowd, key=_size)
 
     def _living(self, info_hash: bytes, now: float) -> _Swarm | None:
         """Return the swarm of a torrent after removing expired peers; None if none is left."""
