@@ -287,7 +287,7 @@ def test_of_very_many_requests_the_last_ones_of_each_peer_are_looked_at() -> Non
     swarm.manager.refill(peers[1])
     owed = [list(peer.connection.outstanding) for peer in peers[:2]]
     assert min(map(len, owed)) > LEAST_OWED
-    latest = swarm.urgent.latest_owed(swarm.clock())
+    latest = swarm.urgent.latest_owed(swarm.clock()).expected_s
     assert set(latest) == {*owed[0][-LEAST_OWED:], *owed[1][-LEAST_OWED:]}
     assert [latest[block] for block in owed[0][-LEAST_OWED:]] == sorted(
         latest[block] for block in owed[0][-LEAST_OWED:]
@@ -299,9 +299,9 @@ def test_a_block_that_two_owe_us_comes_from_whoever_is_sooner() -> None:
     slow, fast = swarm.join(20_000), swarm.join(2_000_000)
     swarm.manager.refill(slow)
     block = next(iter(slow.connection.outstanding))
-    late_s = swarm.urgent.latest_owed(swarm.clock())[block]
+    late_s = swarm.urgent.latest_owed(swarm.clock()).expected_s[block]
     fast.connection.outstanding[block] = None
-    assert swarm.urgent.latest_owed(swarm.clock())[block] < late_s / 10
+    assert swarm.urgent.latest_owed(swarm.clock()).expected_s[block] < late_s / 10
 
 
 def test_b5_a_block_that_never_gets_whole_is_owed_too() -> None:
@@ -314,6 +314,6 @@ def test_b5_a_block_that_never_gets_whole_is_owed_too() -> None:
     for block in others:
         swarm.picker.release(block[0], block[1] // BLOCK_BYTES)
     swarm.clock.advance(10.0)
-    assert swarm.urgent.latest_owed(swarm.clock())[begun] >= 10.0
+    assert swarm.urgent.latest_owed(swarm.clock()).expected_s[begun] >= 10.0
     swarm.want(begun[0])
     assert begun in honest.connection.outstanding

@@ -37,6 +37,27 @@ def test_a_newcomer_sends_what_a_proven_peer_does_not(bytes_per_s: float) -> Non
     assert swarm.wasted_share <= 0.01
 
 
+@pytest.mark.parametrize("bytes_per_s", [0.0, 300.0, 5_000.0])
+@pytest.mark.parametrize("silent", [3, 8, 20])
+def test_silent_newcomers_keep_nobody_from_what_comes_late(silent: int, bytes_per_s: float) -> None:
+    swarm = PoisonSwarm([HONEST], pieces=8, piece_bytes=MIB)
+    holder = first_peer(swarm)
+    swarm.run(20, until=lambda: swarm.senders[holder].sent_blocks >= 8 * BLOCKS - 20)
+    swarm.senders[holder].behaviour = Behaviour(bytes_per_s)
+    for _ in range(silent):
+        swarm.join(Behaviour(0.0))
+    swarm.join(HONEST)
+    assert swarm.run(1200) <= 40.0  # with three of them it was twenty minutes
+    assert swarm.wasted_share <= 0.02
+
+
+@pytest.mark.parametrize("joins_s", [0.0, 0.5, 5.0])
+def test_silent_peers_do_not_hold_the_last_blocks_of_a_slow_one(joins_s: float) -> None:
+    silent = [Behaviour(0.0, joins_s=joins_s)] * 8
+    swarm = PoisonSwarm([Behaviour(50_000.0), *silent], pieces=1, piece_bytes=MIB)
+    assert swarm.run(900) <= 30.0
+
+
 def test_a_newcomer_duplicates_nothing_of_fast_proven_peers() -> None:
     swarm = PoisonSwarm([HONEST], pieces=8, piece_bytes=MIB)
     proven = first_peer(swarm)
@@ -69,6 +90,35 @@ def test_b6_a_peer_on_parole_begins_no_piece_again_that_comes() -> None:
     swarm.smart_ban._parole[suspect.identity] = None
     assert swarm.run(60) >= BLOCKS / 4.0 - 1.0
     assert swarm.senders[suspect].sent_blocks == 0
+
+
+@pytest.mark.parametrize("bytes_per_s", [1_500.0, 2_000.0, 5_000.0])
+def test_b6_silent_peers_on_parole_begin_no_piece_again_that_comes_slowly(
+    bytes_per_s: float,
+) -> None:
+    swarm = PoisonSwarm([Behaviour(bytes_per_s)], pieces=1, piece_bytes=MIB // 4)
+    swarm.prove(first_peer(swarm))
+    for _ in range(3):
+        suspect = swarm.join(Behaviour(0.0))
+        swarm.prove(suspect)
+        swarm.smart_ban._parole[suspect.identity] = None
+    assert swarm.run(3000) <= MIB // 4 / bytes_per_s + 10.0
+    assert swarm.wasted_share == 0.0
+
+
+def test_b6_peers_with_nothing_for_us_keep_no_newcomer_from_its_trial() -> None:
+    swarm = PoisonSwarm([HONEST], pieces=8, piece_bytes=MIB)
+    proven = first_peer(swarm)
+    swarm.run(5, until=lambda: swarm.table.have.count == 1)
+    assert proven.is_proven
+    swarm.senders[proven].behaviour = Behaviour(0.0)
+    swarm.manager._unproven.has_proven = True
+    swarm.smart_ban.failed_blocks = 10_000  # liars were here
+    for _ in range(20):
+        swarm.join(HONEST, bits=swarm.table.have.as_int())
+    swarm.run(5, until=lambda: swarm.clock() > 2.0)
+    honest = swarm.join(HONEST)
+    assert swarm.run(60, until=lambda: swarm.senders[honest].sent_blocks > 0) <= 1.0
 
 
 def test_a_cancelled_duplicate_is_asked_of_nobody_any_more() -> None:

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.policy.peers.smart_ban import PROVEN_BLOCKS, SmartBan
 from torrent_engine.policy.peers.unproven_peers import (
@@ -152,6 +154,25 @@ def test_b6_a_turn_that_is_not_taken_goes_to_another_peer() -> None:
             break
     else:
         raise AssertionError("nobody had a turn")
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+def test_b6_who_does_not_use_its_turn_comes_after_the_others(says_so: bool) -> None:
+    scene, turns, now = Scene(), list[str](), NOW
+    scene.unproven.has_proven = True
+    scene.fail(10 * FREE_BLOCKS)
+    asking = [f"useless {number}" for number in range(10)] + ["honest"]
+    while "honest" not in turns[-1:]:
+        for key in asking:
+            if scene.unproven.max_new_pieces(key, now):
+                turns.append(key)
+                if says_so:
+                    scene.unproven.passed(key, now)
+        now += 0.1
+    assert len(dict.fromkeys(turns)) == len(set(turns)) <= len(asking)
+    of_each = {key: {n for n, each in enumerate(turns) if each == key} for key in turns}
+    assert all(max(turn) - min(turn) == len(turn) - 1 for turn in of_each.values())
+    assert now - NOW <= len(asking) * (0.1 if says_so else TURN_S) + TURN_S
 
 
 def test_b6_newcomers_together_are_given_no_more_than_may_be_bad() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.codec.geometry import Geometry
-from torrent_engine.policy.pieces.owed_blocks import LOOK_S, OwedBlocks
+from torrent_engine.policy.pieces.end_game import MAX_LATE_REQUESTS
+from torrent_engine.policy.pieces.owed_blocks import LOOK_S, Owed, OwedBlocks
 from torrent_engine.policy.pieces.picker import MAX_END_GAME_REQUESTS, Picker
 from torrent_engine.policy.pieces.piece_table import Block, PieceTable
 
@@ -20,7 +21,8 @@ class Scene:
     def __init__(self) -> None:
         self.picker = Picker(GEOMETRY, PieceTable(GEOMETRY), random.Random(1), is_sequential=True)
         self.expected: dict[Block, float] = {}
-        self.subject = OwedBlocks(self.picker, lambda _now: self.expected)
+        self.silent: dict[Block, int] = {}
+        self.subject = OwedBlocks(self.picker, lambda _now: Owed(self.expected, self.silent))
 
     def ask(self, block_s: float, count: int, only_for: object = None) -> list[Block]:
         """Let somebody owe us so many blocks, from the first free one on."""
@@ -68,6 +70,17 @@ def test_not_what_came_or_is_asked_of_enough_peers_since(scene: Scene) -> None:
         scene.picker.duplicate(blocks[:1])
     assert [*scene.subject.latest(ALL, (), 9)] == [blocks[2], blocks[1]]
     scene.picker.restart(0)
+    assert scene.subject.latest(ALL, (), 9) == {}
+
+
+def test_who_is_silent_takes_nobodys_place(scene: Scene) -> None:
+    (block,) = scene.ask(60.0, 1)
+    for _ in range(MAX_LATE_REQUESTS - 1):
+        scene.picker.duplicate([block])
+    assert scene.latest() == {}
+    scene.silent = {block: 1}
+    assert list(scene.latest(now=LOOK_S)) == [block]
+    scene.picker.duplicate([block])
     assert scene.subject.latest(ALL, (), 9) == {}
 
 

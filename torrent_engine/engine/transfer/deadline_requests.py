@@ -4,6 +4,7 @@ The fast come first, and their queues are kept short meanwhile; a block that som
 is asked for again of somebody fast, where that brings it sooner.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final, Protocol
@@ -18,6 +19,8 @@ from torrent_engine.policy.pieces.deadlines import (
     queue_blocks,
     wait_s,
 )
+from torrent_engine.policy.pieces.end_game import LATE_S
+from torrent_engine.policy.pieces.owed_blocks import Owed
 from torrent_engine.policy.pieces.picker import END_GAME_BLOCKS
 from torrent_engine.policy.pieces.piece_table import Block
 
@@ -210,13 +213,15 @@ class UrgentRequests:
                 late.setdefault(block[0], {})[block] = left_s
         return late
 
-    def latest_owed(self, now: float) -> dict[Block, float]:
-        """Return in how many seconds the last blocks come that each owes us, whatever the piece."""
+    def latest_owed(self, now: float) -> Owed:
+        """Return when the last blocks come that each owes us, whatever the piece."""
+        silent = Counter[Block]()
         expected = self._expected_from_others(self._picker.partials, now)
         most = max(LEAST_OWED, MOST_OWED // max(1, len(self._torrent.peers)))
         for peer in self._torrent.peers:
             owed, rate = peer.connection.outstanding, self._rate(peer)
-            least_s = _least_wait_s(rate, now - peer.last_block_s)
+            silent_s = now - peer.last_block_s
+            least_s = _least_wait_s(rate, silent_s)
             if (begun := peer.connection.incoming_block) is not None:  # it may never be whole
                 left_s = max(wait_s(1, rate), least_s)
                 expected[begun] = min(left_s, expected.get(begun, left_s))
@@ -224,7 +229,9 @@ class UrgentRequests:
             for place, block in islice(last, most):
                 left_s = max(wait_s(place, rate), least_s)
                 expected[block] = min(left_s, expected.get(block, left_s))
-        return expected
+            if silent_s > LATE_S:
+                silent.update(islice(reversed(owed), most))
+        return Owed(expected, silent)
 
     def _expected_from_others(self, pieces: Collection[int], now: float) -> dict[Block, float]:
         return {} if self._others is None else self._others.expected(pieces, now)

@@ -45,11 +45,13 @@ UNCHOKED_PAUSE_S: Final = 1.0  # ours: chokes and unchokes in turn make us pick 
 WHOLE_PIECE_S: Final = 20.0  # ours, as libtorrent's: who sends a piece so fast gets its own ones
 SLOW_S: Final = 3  # ours: seconds after which a slow peer shares pieces, and loses those it has
 SOLE_PATIENCE_S: Final = 60.0  # ours: a piece that is to have one author comes from a faster one
+LEAST_BYTES_PER_S: Final = 2048.0  # ours: who is slower, or has sent nothing yet, has no longer
 LAST_PATIENCE_S: Final = 5.0  # ours: the same once no other piece is left to begin
 UNPROVEN_PATIENCE_S: Final = 8.0  # ours: it is snubbed so soon while proven peers could go on
 LITTLE: Final = 8  # ours: part of an unproven peer's piece that is discarded to have one sender
 TRIAL_LOOKS: Final = 200  # ours: pieces of unproven peers that one peer looks at in one go
 TRIAL_PAUSE_S: Final = 0.2  # ours: before it looks at others
+SNUBBED_PAUSE_S: Final = 30.0  # ours: a snubbed peer is not asked for late blocks, others are
 DUPLICATE_PAUSE_S: Final = 0.2  # ours: before we look again what an idle peer could send sooner
 NEWCOMER_DUPLICATES: Final = 4  # ours: late blocks that a peer of unknown rate is asked for, too
 DUPLICATE_CANDIDATES: Final = 4 * END_GAME_BLOCKS  # ours: blocks from which the latest are chosen
@@ -356,9 +358,11 @@ class DownloadManager:
         """
         picker, identity, unproven = self._picker, peer.identity, self._unproven
         sole = self._alone(identity)
-        max_new_pieces = (
-            None if peer.is_proven else unproven.max_new_pieces(identity, self._clock())
-        )
+        can_begin = bool(bits & picker.startable & picker.wanted)
+        max_new_pieces = None
+        if not peer.is_proven:  # who has nothing to begin takes no part in the draw
+            now = self._clock()
+            max_new_pieces = unproven.max_new_pieces(identity, now) if can_begin else 0
         is_fast = peer.slow_seconds < SLOW_S
         is_exclusive = (is_fast and not picker.is_sequential) or not unproven.is_clean
         is_trusted = peer.is_proven and sole is None
@@ -374,9 +378,11 @@ class DownloadManager:
             max_new_pieces=max_new_pieces,
             takes_suspects=is_fast and (is_trusted or not unproven.has_proven),
         )
-        if not blocks and not (bits & picker.startable & picker.wanted):
+        if not blocks and not can_begin:
             blocks = self._pick_last(peer, bits, room, sole)
         self._begin_pieces_of(blocks, identity, peer)
+        if max_new_pieces:
+            unproven.passed(identity, self._clock())
         return blocks
 
     def _pick_last(self, peer: Peer, bits: int, room: int, sole: Sender | None) -> list[Block]:
@@ -398,11 +404,14 @@ class DownloadManager:
 
     def _adopt_on_trial(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Assign an unproven peer a piece that other peers left unfinished."""
+        if self._picker.idle_partial(bits) is None:
+            return []
         if not self._unproven.max_new_pieces(peer.identity, self._clock()):
             return []
         blocks = self._picker.adopt(bits, room, peer.identity)
         for piece in dict.fromkeys(block[0] for block in blocks):
             self._on_trial(peer, piece)
+        self._unproven.passed(peer.identity, self._clock())
         return blocks
 
     def _take_from_unproven(self, peer: Peer, bits: int) -> bool:
@@ -435,7 +444,9 @@ class DownloadManager:
 
     def _pick_afresh(self, peer: Peer, bits: int, room: int) -> list[Block]:
         """Restart a piece that other peers left unfinished, for a peer on parole."""
-        partial = self._picker.idle_partial(bits) or self._stalled(bits)
+        partial = self._picker.idle_partial(bits)
+        if partial is None and self._clock() >= peer.next_duplicate_s:
+            partial = self._stalled(bits)
         if partial is None or not self._restart([partial.piece]):
             return []
         max_new_pieces = None if peer.is_proven else 1
@@ -447,11 +458,24 @@ class DownloadManager:
     def _stalled(self, bits: int) -> PartialPiece | None:
         """Return a begun piece of which nothing comes any more, though it was asked for."""
         now, patience_s = self._clock(), self._patience_s
+        slow_s = self._slow_s(now, patience_s)
         for piece in among(tuple(islice(self._assemblies, TRIAL_LOOKS)), bits):
-            assembly = self._assemblies[piece]
-            if not assembly.partial.is_single_source and assembly.idle_s(now) >= patience_s:
+            assembly, most_s = self._assemblies[piece], slow_s.get(piece, patience_s)
+            if not assembly.partial.is_single_source and assembly.idle_s(now) >= most_s:
                 return assembly.partial
         return None
+
+    def _slow_s(self, now: float, patience_s: float) -> dict[int, float]:
+        """Return how long the next block may take of pieces that slow peers owe us, if longer."""
+        slow_s: dict[int, float] = {}
+        for peer in self._torrent.peers:
+            bytes_per_s = peer.downloaded_bytes / (now - peer.connected_s + 1)
+            block_s = 2 * BLOCK_BYTES / max(bytes_per_s, LEAST_BYTES_PER_S)
+            if block_s > patience_s:
+                owed = peer.connection.outstanding
+                for piece, _, _ in filter(None, (peer.connection.incoming_block, *owed)):
+                    slow_s[piece] = max(block_s, slow_s.get(piece, 0.0))
+        return slow_s
 
     @property
     def _patience_s(self) -> float:
@@ -783,6 +807,7 @@ class DownloadManager:
                 self._pass_on(partial, peer)
         self._disown(peer.identity)
         peer.pipeline.snubbed()
+        peer.next_duplicate_s = now + SNUBBED_PAUSE_S
         peer.last_block_s = now
         return len(late)
 

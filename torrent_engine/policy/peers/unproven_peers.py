@@ -90,11 +90,18 @@ class UnprovenPeerLimits:
 
     def _has_turn(self, key: Hashable, now: float) -> bool:
         if now >= self._turn_until_s:
+            if self._turn is not None:
+                self._again_s[self._turn] = now  # it did not use its turn: others come first
             fresh = [each for each in self._waiting if each not in self._again_s]
             self._turn = self._rng.choice(fresh or list(self._waiting))
             self._turn_until_s = now + TURN_S
             self._waiting.clear()
         return key == self._turn
+
+    def passed(self, key: Hashable, now: float) -> None:
+        """Record that a peer which might have a piece could not be asked for any."""
+        if key == self._turn:
+            self._turn_until_s = now
 
     def begun(self, key: Hashable, piece: int, now: float) -> None:
         """Record that a piece was assigned to an unproven peer."""
@@ -102,7 +109,7 @@ class UnprovenPeerLimits:
         if self.has_proven:
             self._again_s[key] = now + PROBE_SAME_PEER_S
             self._waiting.pop(key, None)
-            self._turn_until_s = now
+            self._turn, self._turn_until_s = None, now
             piece_s = self._piece_blocks / self.blocks_per_s if self.blocks_per_s else 0.0
             self._next_probe_s = now + min(max(PROBE_PART * piece_s, PROBE_S), MAX_PROBE_S)
 
@@ -131,4 +138,4 @@ class UnprovenPeerLimits:
         self._again_s.pop(key, None)
         self._waiting.pop(key, None)
         if key == self._turn:
-            self._turn_until_s = float("-inf")
+            self._turn, self._turn_until_s = None, float("-inf")

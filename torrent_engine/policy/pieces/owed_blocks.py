@@ -7,7 +7,7 @@ for each of them: 2 us a block.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from torrent_engine.base.ids import BLOCK_BYTES
 from torrent_engine.policy.pieces.end_game import LATE_S, MAX_LATE_REQUESTS, left_blocks
@@ -19,13 +19,23 @@ MOST_PIECES: Final = 1_000  # ours: the latest ones, which one idle peer is look
 MOST_BLOCKS: Final = 500  # ours: of those that it has
 
 
+class Owed(NamedTuple):
+    """What senders owe us at one time."""
+
+    expected_s: Mapping[Block, float]
+    """In how many seconds the blocks come."""
+    silent: Mapping[Block, int]
+    """How many of the requests for a block are to senders that are silent."""
+
+
 class OwedBlocks:
     """The blocks of begun pieces that several peers may be asked for, the latest pieces first."""
 
-    def __init__(self, picker: Picker, expected: Callable[[float], Mapping[Block, float]]) -> None:
-        """Create it; ``expected`` returns in how many seconds the blocks come that we are owed."""
+    def __init__(self, picker: Picker, owed: Callable[[float], Owed]) -> None:
+        """Create it; ``owed`` returns what we are owed, at a time."""
         self._picker = picker
-        self._expected = expected
+        self._owed = owed
+        self._silent: Mapping[Block, int] = {}
         self._blocks: dict[int, list[tuple[Block, float]]] = {}
         self._pieces: list[int] = []
         self._until_s = 0.0
@@ -39,7 +49,8 @@ class OwedBlocks:
         self._until_s = now + LOOK_S
         self.left_blocks = left_blocks(self._picker) if self._picker.is_end_game else 0
         self._blocks = {}
-        for block, left_s in sorted(self._expected(now).items(), key=itemgetter(1), reverse=True):
+        expected_s, self._silent = self._owed(now)
+        for block, left_s in sorted(expected_s.items(), key=itemgetter(1), reverse=True):
             self._blocks.setdefault(block[0], []).append((block, left_s))
         self._pieces = list(islice(self._blocks, MOST_PIECES))
 
@@ -61,7 +72,9 @@ class OwedBlocks:
         if partial is None or partial.is_single_source:
             return False
         number = block[1] // BLOCK_BYTES
-        return not partial.has(number) and partial.request_count(number) < _max_requests(left_s)
+        # Who is silent takes nobody's place: a few that never send would hold a block for ever.
+        count = partial.request_count(number) - self._silent.get(block, 0)
+        return not partial.has(number) and count < _max_requests(left_s)
 
 
 def _max_requests(left_s: float) -> int:
