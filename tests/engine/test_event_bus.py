@@ -134,6 +134,22 @@ async def test_very_many_events_are_made_and_handed_out_over_many_turns_in_order
     assert (seen[0].type, seen[-1].type) == ("session.paused", "session.stopped")
 
 
+async def test_a_bus_that_runs_loses_nothing_however_much_is_published_each_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_bus, "MAX_PENDING_EVENTS", 60 * TURN_EVENTS)
+    seen: list[Event] = []
+    published = 0
+    async with running() as bus:
+        bus.subscribe("*", seen.append)
+        while published < 150 * TURN_EVENTS:
+            for _ in range(3 * TURN_EVENTS):
+                bus.publish(piece(published))
+                published += 1
+            await anyio.lowlevel.checkpoint()
+    assert len(seen) == published
+
+
 async def test_events_that_nobody_listens_to_are_not_made() -> None:
     made: list[str] = []
 

@@ -15,9 +15,15 @@ from tests.support.managers import manager
 from tests.support.swarm import content, files_below, reach, resources, seed, state_of, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from torrent_engine.base.config import DiskConfig, SessionConfig
-from torrent_engine.base.errors import FileExistsStorageError, FileInUseError, SessionError
+from torrent_engine.base.errors import (
+    DiskFullError,
+    FileExistsStorageError,
+    FileInUseError,
+    SessionError,
+)
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.files.file_registry import FileRegistry, Listing
+from torrent_engine.disk.files.file_storage import FileStorage
 from torrent_engine.disk.files.storage_manager import StorageManager
 from torrent_engine.disk.filesystem import NameFoldings
 from torrent_engine.disk.resume.keeper import ResumeKeeper
@@ -161,6 +167,67 @@ async def test_a_file_that_is_wanted_while_others_are_claimed_is_claimed_too(
     assert second.config.file_priorities == (0, 4)
     assert content(A, swarm.out) == A_DATA
     assert state_of(first) is State.SEEDING
+
+
+THREE, THREE_DATA = make_torrent(
+    {"one": payload_of(100_000, 9), "three": payload_of(90_000, 5)}, piece_bytes=16 * KIB
+)
+"""The piece that ends with some of its "three" is what it has of "one", in the part-file."""
+
+
+@pytest.fixture
+async def peers_of_three(swarm: Swarm, tmp_path: Path) -> AsyncIterator[None]:
+    async with seed(tmp_path / "seed 3", THREE, THREE_DATA) as (_, address):
+        swarm.peers[THREE.info_hash] = (address,)
+        session = await swarm.session(THREE, file_priorities=(0, 4))
+        async with session:
+            await reach(session, State.SEEDING)
+        yield
+
+
+@pytest.mark.usefixtures("peers_of_three")
+@pytest.mark.parametrize("waits_for_room", [False, True], ids=["paused", "waits for room"])
+async def test_what_is_wanted_before_a_claim_takes_nothing_from_another_torrent(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch, waits_for_room: bool
+) -> None:
+    first = await swarm.whole(A)
+    claim, is_full = FileStorage.claim, waits_for_room
+
+    def claims(storage: FileStorage) -> None:
+        if is_full:
+            raise DiskFullError(storage.paths.save_path, "full")
+        claim(storage)
+
+    monkeypatch.setattr(FileStorage, "claim", claims)
+    options = {"file_priorities": (0, 4), "overwrite": True, "paused": not waits_for_room}
+    second = await swarm.session(THREE, **options)
+    await second.start()
+    await until(lambda: second.state is (State.ERROR if waits_for_room else State.PAUSED))
+    await second.set_file_priorities([4, 4])
+    assert content(A, swarm.out) == A_DATA
+    is_full = False
+    await second.resume()
+    with pytest.raises(SessionError) as caught:
+        await second.wait_stopped()
+    assert isinstance(caught.value.__cause__, FileInUseError)
+    assert content(A, swarm.out) == A_DATA
+    assert state_of(first) is State.SEEDING
+
+
+@pytest.mark.usefixtures("peers_of_three")
+async def test_no_opening_makes_a_file_that_another_torrent_is_about_to_make(swarm: Swarm) -> None:
+    peers, swarm.peers[A.info_hash] = swarm.peers[A.info_hash], ()
+    first = await swarm.session(A)
+    await first.start()
+    await reach(first, State.DOWNLOADING)
+    second = await swarm.session(THREE)
+    await second.start()
+    with pytest.raises(SessionError) as caught:
+        await second.wait_stopped()
+    assert isinstance(caught.value.__cause__, FileInUseError)
+    await first.add_peer(*peers[0])
+    await reach(first, State.SEEDING)
+    assert content(A, swarm.out) == A_DATA
 
 
 async def test_a_run_that_saves_for_the_last_time_makes_no_other_files(

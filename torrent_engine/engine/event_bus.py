@@ -33,6 +33,7 @@ _NOTHING: Final[deque[Event | Iterator[Event]]] = deque(maxlen=0)
 """What is pending until somebody listens: a deque has 0.7 KiB, and there are many buses."""
 MAX_PENDING_EVENTS: Final = 100_000  # ours: only reached when nobody runs the bus
 TURN_EVENTS: Final = 500  # ours: handed out before other tasks run
+TURN_SHARE: Final = 8  # ours: or this part of what is pending, so that no more come than go
 
 
 class Subscription:
@@ -330,7 +331,7 @@ class EventBus:
         left = len(self._pending)
         self._dispatching = True
         try:
-            for _ in range(TURN_EVENTS):
+            for _ in range(max(TURN_EVENTS, left // TURN_SHARE)):
                 if not left:
                     break
                 left -= self._hand_out_oldest()

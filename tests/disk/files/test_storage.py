@@ -341,7 +341,12 @@ async def test_skipped_files_do_not_appear_and_their_boundary_bytes_are_kept(
     async with opened(metainfo, tmp_path, skipped=frozenset({1, 2})) as storage:
         storage.adopt_files({0, 3})
         assert storage.has_data(16_384, 16_384)
+        before = names_below(tmp_path)
         await storage.set_skipped(frozenset({2}))
+        assert names_below(tmp_path) == before  # the place of s/b may be another torrent's
+        await storage.read(16_384, into)
+        assert into == payload[16_384:32_768]
+        storage.claim_files()
         assert names_below(tmp_path) == ["payload/a", "payload/c", "payload/s/b"]
         for piece in pieces:
             into = memoryview(bytearray(metainfo.geometry.piece_length(piece)))
@@ -360,6 +365,7 @@ async def test_pieces_inside_a_skipped_file_that_come_late_are_kept_when_it_is_w
     metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(3_000_000)})
     inner = [5, 6, 90]
     async with opened(metainfo, tmp_path, skipped=frozenset({1})) as storage:
+        storage.claim_files()
         for piece in inner:  # they were asked for before it was skipped
             put_piece(storage, metainfo, payload, piece)
         await storage.set_skipped(frozenset())
@@ -380,11 +386,15 @@ async def test_a_small_file_of_zeros_is_made_when_it_is_wanted_again(
     metainfo, payload = make_torrent(files)
     skipped = frozenset({1, 2})
     async with opened(metainfo, tmp_path, skipped=skipped) as storage:
+        storage.claim_files()
         put_all(storage, metainfo, payload)
         assert names_below(tmp_path / "payload") == ["a", "c"]
         if not is_reopened:
             await storage.set_skipped(frozenset())
     async with opened(metainfo, tmp_path) as storage:
+        storage.adopt_files(storage.owned.present)
+        assert await read_all(storage, metainfo) == payload
+        storage.claim_files()
         assert await read_all(storage, metainfo) == payload
     assert names_below(tmp_path) == ["payload/a", "payload/c", "payload/z", "payload/zz"]
     assert (tmp_path / "payload/z").read_bytes() == files["z"]
@@ -397,6 +407,7 @@ async def test_a_file_of_which_nothing_came_is_not_made_when_it_is_wanted_again(
     files = {"a": payload_of(20_000), "b": payload_of(5_000), "c": payload_of(90_000)}
     metainfo, payload = make_torrent({**files, "d": payload_of(100), "e": payload_of(90_000)})
     async with opened(metainfo, tmp_path, skipped=frozenset({1, 3})) as storage:
+        storage.claim_files()
         put_piece(storage, metainfo, payload, 1)  # some of b
         await storage.set_skipped(frozenset())
     assert names_below(tmp_path) == ["payload/a", "payload/b", "payload/c"]
@@ -557,6 +568,7 @@ async def test_f4_what_a_kill_left_of_a_file_from_the_part_file_is_removed(tmp_p
         async with opened(metainfo, tmp_path, skipped=frozenset({0})) as storage:
             storage.adopt_files({1})
             if not deletes:
+                storage.claim_files()
                 await storage.set_skipped(frozenset())
                 assert names_below(tmp_path) == ["payload/s/a", "payload/s/b"]
             await storage.delete_files()
@@ -580,6 +592,7 @@ async def test_f4_what_a_kill_left_of_a_file_that_was_renamed_since_is_removed(
         storage.adopt_files({1})
         storage.owned.found_folders = frozenset()  # as the database says
         if not deletes:
+            storage.claim_files()
             await storage.set_skipped(frozenset())
             assert names_below(tmp_path) == ["b", "n/a", *theirs]
         await storage.delete_files()
@@ -717,6 +730,7 @@ async def test_f2_a_wanted_file_is_taken_out_again_after_a_failure_behind_its_na
 ) -> None:
     metainfo, payload = make_torrent({"a": payload_of(20_000), "b": payload_of(30_000)})
     async with opened(metainfo, tmp_path, skipped=frozenset({1})) as storage:
+        storage.claim_files()
         put_all(storage, metainfo, payload)
         real, left = getattr(Folder, call), [True]
 

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.counting import CountingTable, ShortTurn
-from tests.support.swarm import reach, resources, seed
+from tests.support.swarm import reach, resources, seed, until
 from tests.support.torrents import make_torrent, payload_of, write_files
 from tests.support.v2_torrents import hybrid_info, laid_out, torrent_around, v2_info
 from torrent_engine.base.config import DiskConfig, SessionConfig
@@ -239,6 +239,30 @@ async def test_pieces_of_a_wrong_file_are_given_up_many_at_a_time(is_full: bool)
     assert alone.table.missing == (1 << 5000) - 1
     assert alone.asked == 1
     assert alone.table.passes < 200
+
+
+async def test_what_has_no_room_after_a_pause_keeps_the_next_run_from_no_copy() -> None:
+    alone, held = Alone(40), list[Any]()
+    is_held = anyio.Event()
+
+    def hold(_: int, __: object, *, on_wrong: object, on_failed: Any) -> None:
+        del on_wrong
+        held.append(on_failed)
+        is_held.set()
+
+    alone.copies._writer = SimpleNamespace(wait_for_room=anyio.lowlevel.checkpoint, write_copy=hold)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(alone.copies.run)
+        await is_held.wait()
+        tasks.cancel_scope.cancel()
+    while held:
+        held.pop()()
+    assert alone.table.missing == (1 << 40) - 1
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(alone.copies.run)
+        await until(lambda: not alone.copies.is_busy)
+        assert len(held) == 40
+        tasks.cancel_scope.cancel()
 
 
 async def test_pieces_that_are_not_copied_at_the_end_are_given_up_many_at_a_time() -> None:

@@ -35,6 +35,7 @@ from torrent_engine.base.errors import (
 from torrent_engine.disk.files.file_storage import FileStorage
 from torrent_engine.disk.files.part_file import PartFile
 from torrent_engine.disk.files.storage_manager import StorageManager
+from torrent_engine.disk.resume.keeper import ResumeKeeper
 from torrent_engine.engine.runs.disk_full import DiskFull
 from torrent_engine.engine.session.session import Session
 from torrent_engine.engine.states import State
@@ -432,6 +433,37 @@ async def test_f1_no_room_for_a_file_that_is_wanted_again_at_the_start_keeps_no_
     assert (tmp_path / "third/payload/a").read_bytes() == payload[:300_000]
 
 
+async def test_f1_files_that_have_no_room_at_the_start_can_be_given_up_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"a": 300_000, "b": 900_000, "c": 800_000}
+    metainfo, payload = make_torrent({name: payload_of(size) for name, size in sizes.items()})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    async with (
+        seed(tmp_path / "seed", metainfo, payload) as (_, address),
+        resources(tmp_path, disk=DiskConfig(retry_after_disk_full_s=LATER)) as shared,
+    ):
+        config = SessionConfig(peers=(address,), file_priorities=(0, 4, 0))
+        session = await Session.create(metainfo, shared, save_path=tmp_path / "out", config=config)
+        async with session:
+            await reach(session, State.SEEDING)
+            await session.stop()
+            await session.set_file_priorities((4, 4, 4))
+            with monkeypatch.context() as patch:
+                patch.setattr(PartFile, "copy_out", full)
+                await session.start()
+                await becomes(session, State.ERROR)
+                for priorities in [(4, 4, 0), (0, 4, 0), (0, 4, 4)]:
+                    await session.set_file_priorities(priorities)
+            await session.resume()
+            await becomes(session, State.SEEDING)
+    assert (tmp_path / "out/payload/c").read_bytes() == payload[-800_000:]
+    assert not (tmp_path / "out/payload/a").exists()
+
+
 async def test_f1_what_has_no_room_for_its_files_at_the_start_can_be_paused_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -484,6 +516,40 @@ async def test_f1_another_fault_while_it_is_full_ends_the_run_and_a_new_one_can_
         await reach(session, State.DOWNLOADING)
         await session.add_peer(*address)
         await reach(session, State.SEEDING)
+
+
+@pytest.mark.parametrize("method", ["resume", "rename"])
+async def test_f1_a_run_that_saves_for_the_last_time_looks_for_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    is_closing, may_close, close = anyio.Event(), anyio.Event(), ResumeKeeper.close
+
+    async def slow(keeper: ResumeKeeper) -> None:
+        is_closing.set()
+        with anyio.CancelScope(shield=True):
+            await may_close.wait()
+        await close(keeper)
+
+    fault = StorageError(tmp_path / "leech/out/big", "EIO")
+    async with leeching(tmp_path / "leech") as (session, _, _events):
+        await reach(session, State.DOWNLOADING)
+        run = session._core.run
+        assert run is not None
+        run._refused(DiskFullError(tmp_path / "leech/out/big", "full"))
+        await becomes(session, State.ERROR)
+        monkeypatch.setattr(ResumeKeeper, "close", slow)
+        run._refused(fault)
+        await is_closing.wait()
+        async with anyio.create_task_group() as tasks:
+            if method == "resume":
+                tasks.start_soon(session.resume)
+            else:
+                tasks.start_soon(session.rename_file, 0, "renamed")
+            await anyio.wait_all_tasks_blocked()
+            may_close.set()
+        await until(lambda: session.error is fault)
+        await session.resume()
+        await reach(session, State.DOWNLOADING)
 
 
 @pytest.mark.parametrize("is_room", [True, False])

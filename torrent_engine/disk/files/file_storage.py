@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from torrent_engine.base.errors import DiskFullError, HiddenNameError, StorageError
+from torrent_engine.base.errors import HiddenNameError, StorageError
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.codec.paths import PathParts
 from torrent_engine.disk.file_copy import move_files
@@ -91,9 +91,10 @@ class FileStorage:
         """Open the save path and scan the files.
 
         With ``create`` False nothing is created, not even the save path; otherwise empty files are
-        created if ``makes_empty``. On a full disk wanted files may stay in the part-file, to be
-        read there, until :meth:`claim`. Raises StorageError, and FileExistsStorageError for
-        conflicting files, which with ``skips_conflicts`` count as missing.
+        created if ``makes_empty``. What is in the part-file of wanted files stays there, to be read
+        there, until :meth:`claim`: its place may be another torrent's. Raises StorageError, and
+        FileExistsStorageError for conflicting files, which with ``skips_conflicts`` count as
+        missing.
         """
         with self._lock:
             try:
@@ -101,9 +102,7 @@ class FileStorage:
                     create=create, skipped=self.skipped, skips_conflicts=skips_conflicts
                 )
                 self.owned.found_part_file = self._files.is_open and self._new_parts().is_foreign()
-                self._place_skipped()
-                if create:
-                    self._take_what_there_is_room_for()
+                self._place_unclaimed()
                 if create and makes_empty:
                     self._create_empty_files()
             except BaseException:
@@ -303,8 +302,7 @@ class FileStorage:
         with self._lock:
             self._check_wanted(i for i in self._wanted() if not self.owned.is_own(i))
             self._refuse_foreign_part_file()
-            if any(self._placements[i] is Placement.PART_FILE for i in self._wanted()):
-                self._take_wanted_from_part_file()  # there was no room at the opening
+            self._take_wanted_from_part_file()
             for index, placement in enumerate(self._placements):
                 if placement is Placement.FOUND_FILE and not self.owned.is_own(index):
                     self._keep_matches(index)
@@ -350,14 +348,16 @@ class FileStorage:
     def set_skipped(self, skipped: AbstractSet[int]) -> None:
         """Change which files are skipped; existing files of the torrent stay.
 
-        A file that is wanted again gets its data from the part-file. Raises as :meth:`claim` for a
-        conflicting file; nothing is changed then.
+        A file that is wanted again gets its data from the part-file, once all are claimed. Raises
+        as :meth:`claim` for a conflicting file; nothing is changed then.
         """
         with self._lock:
             if self._files.is_open:
                 self._check_wanted_again(sorted(self.skipped - skipped))
             before, self.skipped = self.skipped, frozenset(skipped)
-            if self._files.is_open:  # else it is done at the opening
+            if self._files.is_open and not self._is_claimed:
+                self._place_unclaimed()
+            elif self._files.is_open:  # else it is done at the opening
                 try:
                     self._take_wanted_from_part_file()
                     self._create_empty_files()
@@ -387,14 +387,13 @@ class FileStorage:
         if self._is_claimed:
             self._check_wanted(chosen)
 
-    def _take_what_there_is_room_for(self) -> None:
-        """Move the data of wanted files out of the part-file; what does not fit stays there."""
-        try:
-            self._take_wanted_from_part_file()
-        except DiskFullError:
-            for index in self._wanted_in_part_file():
-                self._placements[index] = Placement.PART_FILE
-            self._place_skipped()
+    def _place_unclaimed(self) -> None:
+        """Determine where all files are while none may be made: what is in the part-file stays."""
+        in_parts = self._wanted_in_part_file() if self._files.is_open else ()
+        for index in self._wanted():
+            is_there = index in in_parts
+            self._placements[index] = Placement.PART_FILE if is_there else Placement.OWN_FILE
+        self._place_skipped()
 
     def _take_wanted_from_part_file(self) -> None:
         """Move the data of files that are no longer skipped out of the part-file."""

@@ -110,7 +110,7 @@ class FolderCopies:
         try:
             await self._find()
             await self._begin()
-            self._is_running = True
+            self._is_running, self._gives_up = True, False
             task_status.started()
             while True:
                 await self._copy_queued()
@@ -317,7 +317,7 @@ class FolderCopies:
     def _not_written(self, piece: int) -> None:
         """Leave the rest to be fetched: there is no room on the disk."""
         self._free(piece)
-        self._gives_up = True
+        self._gives_up = self._is_running
         self._work.set()
 
     async def _give_up_all(self) -> None:

@@ -277,19 +277,22 @@ class TorrentRun:
             machine.fire(Signal.PIECES_MISSING)
 
     async def _run_tasks(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            for finish in self._early:
-                tasks.start_soon(self._guard, finish)
-            tasks.start_soon(self.transfer.writer.run)
-            tasks.start_soon(self._keep_saving, self._keeper.run)
-            tasks.start_soon(self._keep_saving, self.all_totals.run)
-            await self._phases()
-            await self._leave_swarm()
-            with anyio.move_on_after(SETTLE_TIMEOUT_S, shield=True):
-                await self.transfer.writer.drain()
-                await self._save_last(self.all_totals.save)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                for finish in self._early:
+                    tasks.start_soon(self._guard, finish)
+                tasks.start_soon(self.transfer.writer.run)
+                tasks.start_soon(self._keep_saving, self._keeper.run)
+                tasks.start_soon(self._keep_saving, self.all_totals.run)
+                await self._phases()
+                await self._leave_swarm()
+                with anyio.move_on_after(SETTLE_TIMEOUT_S, shield=True):
+                    await self.transfer.writer.drain()
+                    await self._save_last(self.all_totals.save)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None  # it takes no more of them
 
     def _start_task(
         self, work: Callable[[PieceAssembly], Awaitable[None]], assembly: PieceAssembly
@@ -344,6 +347,8 @@ class TorrentRun:
         """Download again: there may be space. Uploads continued meanwhile."""
         if self._settings.machine.state is not State.ERROR:
             return  # paused: the transfer looks when it is resumed
+        if self.stop_reason is not None or self.failure is not None:
+            return  # it ends: the next run looks
         self._settings.on_room()
         if self._tasks is not None:
             self._tasks.start_soon(self._guard, self._write_again)

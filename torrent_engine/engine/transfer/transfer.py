@@ -125,6 +125,8 @@ class Transfer:
         self._may_write = True
         self._has_copied = False
         """Whether :meth:`run` has begun to copy what is in other files."""
+        self._beginning = anyio.Lock()
+        """Held until that is begun."""
         self.proof = PieceProof(torrent, keeper, shared.hash_limiter, callbacks.on_error)
         self.reads = PayloadReader(torrent.storage, self.proof)
         """Reads of the files while they are open."""
@@ -291,9 +293,10 @@ class Transfer:
         self.downloads.set_active(active=False)
 
     async def _write(self, tasks: anyio.abc.TaskGroup) -> None:
-        if not self._has_copied:
-            self._has_copied = True
-            await self._copy_first(tasks)
+        async with self._beginning:  # or peers would be asked for what is about to be copied
+            if not self._has_copied:
+                self._has_copied = True
+                await self._copy_first(tasks)
         if self._may_write:
             self.downloads.set_active(active=not self.progress.is_complete)
 
