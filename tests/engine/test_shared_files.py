@@ -199,10 +199,11 @@ async def test_what_is_wanted_before_a_claim_takes_nothing_from_another_torrent(
         claim(storage)
 
     monkeypatch.setattr(FileStorage, "claim", claims)
-    options = {"file_priorities": (0, 4), "overwrite": True, "paused": not waits_for_room}
-    second = await swarm.session(THREE, **options)
+    options: dict[str, Any] = {"paused": not waits_for_room, "overwrite": True}
+    second = await swarm.session(THREE, file_priorities=(0, 4), **options)
     await second.start()
     await until(lambda: second.state is (State.ERROR if waits_for_room else State.PAUSED))
+    await until(lambda: (run := second._core.run) is not None and run.reads.is_open)
     await second.set_file_priorities([4, 4])
     assert content(A, swarm.out) == A_DATA
     is_full = False
