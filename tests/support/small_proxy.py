@@ -93,11 +93,12 @@ class SmallProxy:
             await self._say(stream, b"\x05\x07\x00\x01" + bytes(6))
             return
         self.associations += 1
-        async with (
-            await anyio.create_udp_socket(local_host=self.host) as inner,
-            await anyio.create_udp_socket(local_host=self.host) as outer,
-            anyio.create_task_group() as tasks,
-        ):
+        # Cancelled in between, none would close it; and of what is open at its end uvloop warns,
+        # does not close it where warnings are errors, and waits for it for ever.
+        with anyio.CancelScope(shield=True):
+            inner = await anyio.create_udp_socket(local_host=self.host)
+            outer = await anyio.create_udp_socket(local_host=self.host)
+        async with inner, outer, anyio.create_task_group() as tasks:
             port = inner.extra(anyio.abc.SocketAttribute.local_port)
             await self._say(stream, b"\x05\x00\x00\x01" + bytes(4) + port.to_bytes(2))
             client: list[tuple[str, int]] = []

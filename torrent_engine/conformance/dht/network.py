@@ -65,7 +65,8 @@ class LoopbackDatagrams:
     async def open(self, host: str) -> DatagramPort:
         """Return a socket at an address. Raises NotOfferedError if there is no such address."""
         try:
-            socket = await anyio.create_udp_socket(local_host=host)
+            with anyio.CancelScope(shield=True):  # cancelled in between, none would close it
+                socket = await anyio.create_udp_socket(local_host=host)
         except OSError as error:
             raise NotOfferedError(f"this machine has no address {host}") from error
         port = int(socket.extra(SocketAttribute.local_port))  # noqa: S610 - not Django's

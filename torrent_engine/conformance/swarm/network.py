@@ -97,7 +97,8 @@ class LoopbackNetwork:
         self, address: str, handler: DatagramAnswers, tasks: TaskGroup, port: int = 0
     ) -> int:
         """Answer datagrams at an address until the tasks end; return the port, 0 for any."""
-        endpoint = await anyio.create_udp_socket(local_host=address, local_port=port)
+        with anyio.CancelScope(shield=True):  # cancelled in between, none would close it
+            endpoint = await anyio.create_udp_socket(local_host=address, local_port=port)
         port = int(endpoint.extra(SocketAttribute.local_port))  # noqa: S610 - not Django's
 
         async def serve() -> None:
@@ -127,7 +128,9 @@ class LoopbackNetwork:
                 if is_ipv6:  # a system without it
                     break
                 raise
-            tasks.start_soon(_take_all, await UDPSocket.from_socket(member), take, is_ipv6)
+            with anyio.CancelScope(shield=True):
+                endpoint = await UDPSocket.from_socket(member)
+            tasks.start_soon(_take_all, endpoint, take, is_ipv6)
         return LocalGroup(self._host)
 
 
