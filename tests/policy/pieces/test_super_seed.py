@@ -396,9 +396,12 @@ def pass_time(world: World, seconds: float, *names: str) -> None:
             world.look(name)
 
 
-def play_beside(world: World, names: list[str], idle: list[str], slots: int = 100) -> int:
-    """Let leeches fetch two pieces a second each, and one from each other, until all are complete.
+def play_beside(
+    world: World, names: list[str], idle: list[str], slots: int = 100, exchanged: float = 1.0
+) -> int:
+    """Let leeches fetch two pieces a second each, and from each other, until all are complete.
 
+    In half a second each gets a piece that another has, or with a probability of ``exchanged``.
     They are choked in turns of 30 s if there are fewer slots. Returns what the seed sent, in
     pieces; ends after 1,000 s.
     """
@@ -422,7 +425,7 @@ def play_beside(world: World, names: list[str], idle: list[str], slots: int = 10
                 sent += 1
         for name in rng.sample(names, len(names)):
             others = world.has[rng.choice(names)] & ~world.has[name]
-            if others:
+            if others and (exchanged >= 1.0 or rng.random() < exchanged):
                 world.get(name, others.bit_length() - 1)
     return sent
 
@@ -497,6 +500,14 @@ def test_bep16_peers_that_take_little_or_come_again_leave_a_leech_the_only_one()
     assert len(world.shown["a"]) >= 50
 
 
+@pytest.mark.parametrize(("exchanged", "slots", "copies"), [(0.05, 2, 2.5), (0.1, 1, 1.55)])
+def test_bep16_leeches_that_feed_each_other_slowly_are_not_sent_all_by_the_seed(
+    exchanged: float, slots: int, copies: float
+) -> None:
+    world, names = World(DEFAULT, pieces=100), [str(number) for number in range(8)]
+    assert play_beside(world, names, [], slots, exchanged) <= copies * 100
+
+
 def test_bep16_who_claims_what_it_was_shown_and_takes_little_waits_as_before() -> None:
     world = World(DEFAULT, pieces=400)
     world.join("liar", "b")
@@ -509,16 +520,22 @@ def test_bep16_who_claims_what_it_was_shown_and_takes_little_waits_as_before() -
     assert most <= len(world.shown["liar"]) <= most + 1
 
 
-def test_bep16_leeches_that_do_not_reach_each_other_get_all_without_long_waits() -> None:
+@pytest.mark.parametrize("has_liar", [False, True])
+def test_bep16_leeches_that_do_not_reach_each_other_get_all_without_long_waits(
+    has_liar: bool,
+) -> None:
     world = World(DEFAULT, pieces=128)
-    world.join("a", "b")
+    world.join("a", "b", "liar")
     everything = (1 << world.pieces) - 1
     while world.now < 100.0 + 128 * STEP_S + 2.5 * TIMEOUT_S:
+        known = world.has["a"] & ~world.has["liar"]
+        if has_liar and known and world.now % 5 == 0:  # others fed it, it says
+            world.get("liar", known.bit_length() - 1)
         pass_time(world, STEP_S, "a", "b")
         for name in ("a", "b"):
             lacking = [each for each in world.shown[name] if not world.has[name] >> each & 1]
             world.fetch(name, *lacking[:1])
-    assert world.has == {"a": everything, "b": everything}
+    assert world.has["a"] == world.has["b"] == everything
 
 
 # -- large torrents (row F11) -------------------------------------------------------------------

@@ -231,6 +231,7 @@ class UrgentRequests:
                 expected[block] = min(left_s, expected.get(block, left_s))
             if silent_s > LATE_S:
                 silent.update(islice(reversed(owed), most))
+                silent.update(() if begun is None else (begun,))
         return Owed(expected, silent)
 
     def _expected_from_others(self, pieces: Collection[int], now: float) -> dict[Block, float]:

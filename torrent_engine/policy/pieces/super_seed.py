@@ -119,6 +119,8 @@ class SuperSeed:
         self._takers = Takers(config.reveal_timeout_s)
         self._spread_s = 0.0
         """When a piece was last believed to have spread."""
+        self._fed_s = float("-inf")
+        """When a peer that took something from us was last fed by others."""
         self._revealed = 0
         """Pieces that are kept for somebody."""
         self._may_have_left = 0
@@ -195,6 +197,8 @@ class SuperSeed:
         peer.progress_s = now
         if piece not in peer.waiting:
             peer.fed_s = now
+            if self._taken_pieces(self._operator_of(peer)):  # else its word costs nothing
+                self._fed_s = now
         ready = {key: None} if self._goes_on(key, now) else {}
         return list(ready | self._seen(key, (piece,), now))
 
@@ -394,7 +398,7 @@ class SuperSeed:
         """Choose up to ``count`` pieces that no peer has and that are kept for none.
 
         Otherwise some that cannot have left us, whatever peers claim to have; otherwise the rarest:
-        one for a peer without progress, and as many as it takes if no other peer feeds it.
+        one for a peer without progress, and as many as it takes while no peer is fed by another.
         """
         patience_s = self._config.reveal_timeout_s
         hidden = self._all ^ (self._all & (peer.pieces.bits | peer.revealed))
@@ -402,7 +406,8 @@ class SuperSeed:
         if not fresh:
             fresh = _without(hidden, self._may_have_left)
         if not fresh and hidden:
-            if self._goes_on(key, now) and now - peer.fed_s >= patience_s:
+            fed_s = max(peer.fed_s, self._fed_s)
+            if self._goes_on(key, now) and now - fed_s >= patience_s:
                 fresh = self._availability.rarest(hidden)
             elif now - peer.progress_s >= patience_s:
                 fresh, count = self._availability.rarest(hidden), 1
