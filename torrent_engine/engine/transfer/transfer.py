@@ -123,8 +123,11 @@ class Transfer:
         self._urgent.add_senders(self.web_seeds)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._may_write = True
-        self._has_copied, self._beginning = False, anyio.Lock()
-        """Whether what is in other files is being copied; held until that has begun."""
+        self._has_copied, self._beginning = False, anyio.Lock(fast_acquire=True)
+        """Whether what is in other files is being copied; held until that has begun.
+
+        Taken at once: web seeds that start before peers are asked have a second of rest.
+        """
         self.proof = PieceProof(torrent, keeper, shared.hash_limiter, callbacks.on_error)
         self.reads = PayloadReader(torrent.storage, self.proof)
         """Reads of the files while they are open."""
