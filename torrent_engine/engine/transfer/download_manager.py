@@ -105,6 +105,8 @@ class DownloadManager:
         self._may_restart = 0
         self._has_fast = False
         self._sole_turns = SoleTurns()
+        self._slow_s: dict[int, float] | None = None
+        """Of pieces that slow peers owe us: how long a block may take; as seen since the tick."""
         self._able: list[Peer] = []
         """Who could be asked at the last tick."""
         self._swarm = SwarmPieces(torrent.metainfo.piece_count, torrent.picker.availability)
@@ -358,10 +360,9 @@ class DownloadManager:
         """
         picker, identity, unproven = self._picker, peer.identity, self._unproven
         sole = self._alone(identity)
-        can_begin = bool(bits & picker.startable & picker.wanted)
         max_new_pieces = None
         if not peer.is_proven:  # who has nothing to begin takes no part in the draw
-            now = self._clock()
+            now, can_begin = self._clock(), self._can_begin(bits)
             max_new_pieces = unproven.max_new_pieces(identity, now) if can_begin else 0
         is_fast = peer.slow_seconds < SLOW_S
         is_exclusive = (is_fast and not picker.is_sequential) or not unproven.is_clean
@@ -378,12 +379,16 @@ class DownloadManager:
             max_new_pieces=max_new_pieces,
             takes_suspects=is_fast and (is_trusted or not unproven.has_proven),
         )
-        if not blocks and not can_begin:
+        if not blocks and not self._can_begin(bits):
             blocks = self._pick_last(peer, bits, room, sole)
         self._begin_pieces_of(blocks, identity, peer)
         if max_new_pieces:
             unproven.passed(identity, self._clock())
         return blocks
+
+    def _can_begin(self, bits: int) -> bool:
+        """Return whether there is a wanted piece to begin among those of a peer."""
+        return bool(bits & self._picker.startable & self._picker.wanted)
 
     def _pick_last(self, peer: Peer, bits: int, room: int, sole: Sender | None) -> list[Block]:
         """Pick for a peer that has no piece to begin: what others left, or have not come to."""
@@ -458,22 +463,24 @@ class DownloadManager:
     def _stalled(self, bits: int) -> PartialPiece | None:
         """Return a begun piece of which nothing comes any more, though it was asked for."""
         now, patience_s = self._clock(), self._patience_s
-        slow_s = self._slow_s(now, patience_s)
+        if self._slow_s is None:
+            self._slow_s = self._look_at_slow(now, patience_s)
+        slow_s = self._slow_s
         for piece in among(tuple(islice(self._assemblies, TRIAL_LOOKS)), bits):
             assembly, most_s = self._assemblies[piece], slow_s.get(piece, patience_s)
             if not assembly.partial.is_single_source and assembly.idle_s(now) >= most_s:
                 return assembly.partial
         return None
 
-    def _slow_s(self, now: float, patience_s: float) -> dict[int, float]:
+    def _look_at_slow(self, now: float, patience_s: float) -> dict[int, float]:
         """Return how long the next block may take of pieces that slow peers owe us, if longer."""
         slow_s: dict[int, float] = {}
         for peer in self._torrent.peers:
             bytes_per_s = peer.downloaded_bytes / (now - peer.connected_s + 1)
             block_s = 2 * BLOCK_BYTES / max(bytes_per_s, LEAST_BYTES_PER_S)
             if block_s > patience_s:
-                owed = peer.connection.outstanding
-                for piece, _, _ in filter(None, (peer.connection.incoming_block, *owed)):
+                begun, owed = peer.connection.incoming_block, peer.connection.outstanding
+                for piece in {block[0] for block in (owed if begun is None else (begun, *owed))}:
                     slow_s[piece] = max(block_s, slow_s.get(piece, 0.0))
         return slow_s
 
@@ -732,6 +739,7 @@ class DownloadManager:
 
     def _look_around(self, now: float) -> None:
         """Note who can be asked, and how fast everything comes."""
+        self._slow_s = None
         peers = self._torrent.peers
         self._bytes_per_s = sum(peer.download_rate.rate(now) for peer in peers)
         self._unproven.blocks_per_s = self._bytes_per_s / BLOCK_BYTES
