@@ -17,6 +17,7 @@ from torrent_engine.base.ids import BLOCK_BYTES, FileIndex
 from torrent_engine.codec.metainfo import Metainfo
 from torrent_engine.disk.pieces.writer import PieceWriter
 from torrent_engine.disk.resume.keeper import ResumeKeeper
+from torrent_engine.engine.content.first_copies import FirstCopies
 from torrent_engine.engine.content.folder_copies import FolderCopies
 from torrent_engine.engine.content.local_copies import CopyPorts, LocalCopies
 from torrent_engine.engine.content.piece_sharing import PieceSharing
@@ -123,11 +124,6 @@ class Transfer:
         self._urgent.add_senders(self.web_seeds)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._may_write = True
-        self._has_copied, self._beginning = False, anyio.Lock(fast_acquire=True)
-        """Whether what is in other files is being copied; held until that has begun.
-
-        Taken at once: web seeds that start before peers are asked have a second of rest.
-        """
         self.proof = PieceProof(torrent, keeper, shared.hash_limiter, callbacks.on_error)
         self.reads = PayloadReader(torrent.storage, self.proof)
         """Reads of the files while they are open."""
@@ -141,6 +137,9 @@ class Transfer:
             SimilarTorrentFiles(
                 shared.store, shared.known_roots, shared.content, shared.config.disk
             ),
+        )
+        self._first_copies = FirstCopies(
+            lambda: self.progress.is_complete, self.copies, self._folder_copies
         )
         self.uploads = UploadManager(
             torrent, self.proof, callbacks.on_error, self.bandwidth.upload_load
@@ -249,7 +248,8 @@ class Transfer:
         Unless ``writes`` it only uploads until :meth:`begin_writing`.
         """
         torrent, info_hash = self.torrent, self.torrent.metainfo.info_hash
-        self._may_write, self._has_copied = writes, False
+        self._may_write = writes
+        self._first_copies.again()
         self.bandwidth.join()
         if self.progress.is_complete:
             self.trackers.want_peers()  # peers from before the metadata do not know that we seed
@@ -294,21 +294,10 @@ class Transfer:
         self.downloads.set_active(active=False)
 
     async def _write(self, tasks: anyio.abc.TaskGroup) -> None:
-        async with self._beginning:  # or peers would be asked for what is about to be copied
-            if not self._has_copied:
-                self._has_copied = True
-                await self._copy_first(tasks)
+        await self._first_copies.begin(tasks)
         if self._may_write:
             self.downloads.set_active(active=not self.progress.is_complete)
-
-    async def _copy_first(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Begin to copy what is in other files, before anything is requested."""
-        if self.progress.is_complete:
-            tasks.start_soon(self.copies.run)
-            return
-        if self.copies.part is not None:
-            await tasks.start(self.copies.run)
-        await tasks.start(self._folder_copies.run)
+            self.web_seeds.wake()
 
     async def _tick_forever(self) -> None:
         ticks = 0

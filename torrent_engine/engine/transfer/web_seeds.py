@@ -64,7 +64,7 @@ class WebSeeds:
         self._seeds.append(seed)
         self._waiting.append(seed)
         self._hire()
-        self._wake_all()
+        self.wake()
         return True
 
     def remove(self, url: str) -> bool:
@@ -93,7 +93,7 @@ class WebSeeds:
                 self._hire()
                 while not all(seed.is_over for seed in self._seeds):
                     await anyio.sleep(TICK_S)
-                    self._wake_all()
+                    self.wake()
                 tasks.cancel_scope.cancel()
         finally:
             self._workers, self.is_running = None, False
@@ -131,7 +131,8 @@ class WebSeeds:
     def _has_others(self) -> bool:
         return self._first_due() is not None
 
-    def _wake_all(self) -> None:
+    def wake(self) -> None:
+        """Let them look at once what they can be asked for."""
         if not self._downloads.is_active and not any(seed.is_open for seed in self._seeds):
             return  # nothing to ask for, nothing to close
         self._wake.set()
