@@ -167,7 +167,7 @@ def test_b6_who_does_not_use_its_turn_comes_after_the_others(says_so: bool) -> N
             if scene.unproven.max_new_pieces(key, now):
                 turns.append(key)
                 if says_so:
-                    scene.unproven.passed(key, now)
+                    scene.unproven.began_none(key, now)
         now += 0.1
     assert len(dict.fromkeys(turns)) == len(set(turns)) <= len(asking)
     of_each = {key: {n for n, each in enumerate(turns) if each == key} for key in turns}

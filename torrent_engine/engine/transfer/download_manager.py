@@ -383,7 +383,7 @@ class DownloadManager:
             blocks = self._pick_last(peer, bits, room, sole)
         self._begin_pieces_of(blocks, identity, peer)
         if max_new_pieces:
-            unproven.passed(identity, self._clock())
+            unproven.began_none(identity, self._clock())
         return blocks
 
     def _can_begin(self, bits: int) -> bool:
@@ -416,7 +416,7 @@ class DownloadManager:
         blocks = self._picker.adopt(bits, room, peer.identity)
         for piece in dict.fromkeys(block[0] for block in blocks):
             self._on_trial(peer, piece)
-        self._unproven.passed(peer.identity, self._clock())
+        self._unproven.began_none(peer.identity, self._clock())
         return blocks
 
     def _take_from_unproven(self, peer: Peer, bits: int) -> bool:

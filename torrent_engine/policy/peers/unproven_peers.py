@@ -98,8 +98,8 @@ class UnprovenPeerLimits:
             self._waiting.clear()
         return key == self._turn
 
-    def passed(self, key: Hashable, now: float) -> None:
-        """Record that a peer which might have a piece could not be asked for any."""
+    def began_none(self, key: Hashable, now: float) -> None:
+        """Record that a peer which might begin a piece had none to begin: its turn is over."""
         if key == self._turn:
             self._turn_until_s = now
 
